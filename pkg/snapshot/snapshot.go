@@ -1,0 +1,102 @@
+// Package snapshot holds what one pass of the engine publishes: Envoy resources, encoded once and shared by all nodes.
+//
+//	source → table → resolve → {translate, verdict} → snapshot → push → {Envoy, shim} → ACK/NACK
+//
+// A Resource is immutable. A View answers for one node: shared resources plus the few that are its own.
+package snapshot
+
+import (
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"fairlead.io/fairlead/pkg/model"
+)
+
+// Resource is one encoded xDS resource.
+type Resource struct {
+	// Type is the type URL, Name the xDS resource name.
+	Type, Name string
+	// Variant narrows who gets it: "" everyone, "node/ID" one node, "locality/REGION/ZONE" the nodes there. The most
+	// specific one that exists is served.
+	Variant string
+	// Body is the encoded message; its bytes are shared by all streams.
+	Body *anypb.Any
+	// Hash is the hash of Body's bytes. It alone decides whether anything is sent.
+	Hash uint64
+	// Position is the replica's watch position when the resource was made. It only gates (DESIGN: versions).
+	Position uint64
+	// Origins are the source objects that the resource was made from; a NACK becomes a condition on them.
+	Origins []model.Ref
+	// Deny takes the place of a resource that guards access when it is rejected and no good one exists before it.
+	Deny *Resource
+}
+
+// Version is the xDS version: content hash, and watch position.
+func (r *Resource) Version() string {
+	return strconv.FormatUint(r.Hash, 16) + "@" + strconv.FormatUint(r.Position, 10)
+}
+
+// ParseVersion splits a Version; ok is false for a version that is not ours.
+func ParseVersion(v string) (hash, position uint64, ok bool) {
+	h, p, found := strings.Cut(v, "@")
+	if !found {
+		return 0, 0, false
+	}
+	hash, err1 := strconv.ParseUint(h, 16, 64)
+	position, err2 := strconv.ParseUint(p, 10, 64)
+	return hash, position, err1 == nil && err2 == nil
+}
+
+// Key names a resource in a snapshot.
+type Key struct{ Type, Name, Variant string }
+
+// Node is the client that a View is for, as its stream identified it.
+type Node struct {
+	// ID is the node's name; Locality its region and zone; Kind what it is ("envoy", "shim").
+	ID       string
+	Locality model.Locality
+}
+
+// Variants are the variants that node is served, the most specific first.
+func (n Node) Variants() []string {
+	v := []string{"node/" + n.ID}
+	if n.Locality.Region != "" {
+		v = append(v, "locality/"+n.Locality.String())
+	}
+	return append(v, "")
+}
+
+// Snapshot is one immutable published state. Implementations answer from copy-on-write shards.
+type Snapshot interface {
+	// Seq counts publications from 1; Position is the watch position of the pass.
+	Seq() uint64
+	Position() uint64
+	// Get returns the resource of exactly that key, or nil.
+	Get(Key) *Resource
+	// Range calls fn for every resource of a type in name order until it returns false.
+	Range(typeURL string, fn func(*Resource) bool)
+	// ChangesSince lists the keys that changed after seq (added, changed or removed), each once. ok is false when seq is
+	// too old to know: compare everything.
+	ChangesSince(seq uint64) (keys []Key, ok bool)
+	// Newer is closed when a later snapshot has been published.
+	Newer() <-chan struct{}
+}
+
+// Source gives the latest snapshot: nil until every input has synced.
+type Source interface {
+	Latest() Snapshot
+	// Ready is closed when the first snapshot has been published.
+	Ready() <-chan struct{}
+}
+
+// Lookup finds what a node is served under a name: its most specific variant.
+func Lookup(s Snapshot, n Node, typeURL, name string) *Resource {
+	for _, v := range n.Variants() {
+		if r := s.Get(Key{typeURL, name, v}); r != nil {
+			return r
+		}
+	}
+	return nil
+}
