@@ -1,0 +1,102 @@
+package table
+
+import (
+	"slices"
+	"strings"
+)
+
+// pages is an immutable sorted map: pages of sorted entries. A new version shares all pages that did not change, so
+// that publishing costs one page a change and one slice header a page, and reading in key order costs nothing.
+type pages[V any] struct {
+	list [][]Entry[V] // none empty
+	n    int
+}
+
+// pageMax is where a page is split in two; a page below a quarter of it joins its neighbour.
+const pageMax = 256
+
+func byKey[V any](e Entry[V], key string) int { return strings.Compare(e.Key, key) }
+
+// at is the page where key is or belongs.
+func (p *pages[V]) at(key string) int {
+	i, found := slices.BinarySearchFunc(p.list, key, func(page []Entry[V], k string) int { return strings.Compare(page[0].Key, k) })
+	if !found && i > 0 {
+		i--
+	}
+	return i
+}
+
+func (p *pages[V]) get(key string) (V, bool) {
+	if len(p.list) > 0 {
+		page := p.list[p.at(key)]
+		if i, ok := slices.BinarySearchFunc(page, key, byKey[V]); ok {
+			return page[i].Value, true
+		}
+	}
+	var none V
+	return none, false
+}
+
+// with returns the version in which the given rows, sorted by key, stand as they do now.
+func (p *pages[V]) with(changed []*row[V]) *pages[V] {
+	next := &pages[V]{n: p.n, list: make([][]Entry[V], 0, len(p.list)+2*len(changed)/pageMax+1)}
+	done := 0 // pages of p that are in next
+	for len(changed) > 0 {
+		if len(p.list) == 0 {
+			next.add(merge(nil, changed))
+			break
+		}
+		i := p.at(changed[0].key)
+		next.list = append(next.list, p.list[done:i]...)
+		mine := len(changed)
+		if i+1 < len(p.list) {
+			end := p.list[i+1][0].Key
+			mine, _ = slices.BinarySearchFunc(changed, end, func(r *row[V], k string) int { return strings.Compare(r.key, k) })
+		}
+		next.add(merge(p.list[i], changed[:mine]))
+		changed = changed[mine:]
+		done = i + 1
+	}
+	if done < len(p.list) {
+		next.list = append(next.list, p.list[done:]...)
+	}
+	next.n = 0
+	for _, page := range next.list {
+		next.n += len(page)
+	}
+	return next
+}
+
+// add appends a page, joined with the one before if both are small, split if it is big.
+func (p *pages[V]) add(page []Entry[V]) {
+	if n := len(p.list); n > 0 && len(page) < pageMax/4 && len(p.list[n-1])+len(page) <= pageMax/2 {
+		page = slices.Concat(p.list[n-1], page)
+		p.list = p.list[:n-1]
+	}
+	parts := (len(page) + pageMax - 1) / pageMax
+	for ; parts > 0; parts-- {
+		n := len(page) / parts
+		p.list = append(p.list, page[:n:n])
+		page = page[n:]
+	}
+}
+
+func merge[V any](page []Entry[V], changed []*row[V]) []Entry[V] {
+	out := make([]Entry[V], 0, len(page)+len(changed))
+	for len(page) > 0 || len(changed) > 0 {
+		if len(changed) == 0 || len(page) > 0 && page[0].Key < changed[0].key {
+			out = append(out, page[0])
+			page = page[1:]
+			continue
+		}
+		rw := changed[0]
+		if len(page) > 0 && page[0].Key == rw.key {
+			page = page[1:]
+		}
+		if rw.present {
+			out = append(out, Entry[V]{rw.key, rw.value})
+		}
+		changed = changed[1:]
+	}
+	return out
+}
