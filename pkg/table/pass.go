@@ -47,12 +47,15 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 }
 
-// Apply runs one pass over the batch, publishes and returns: for tests, `check` and benchmarks, not beside Run.
+// Apply runs a pass over the batch and what else waits, publishes and returns: for tests, `check` and benchmarks,
+// not beside Run.
 func (e *Engine) Apply(b *Batch) {
-	b.send()
+	e.Submit(b)
 	e.own.Lock()
 	defer e.own.Unlock()
-	e.pass(b)
+	for w := e.take(); w != nil; w = e.take() {
+		e.pass(w)
+	}
 }
 
 // pass applies a batch, runs what it made dirty stage by stage, and publishes. The caller holds own.
