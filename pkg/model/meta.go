@@ -53,6 +53,9 @@ type Meta struct {
 	Issues []FieldIssue
 }
 
+// GetMeta gives the common part of any source object, all of which embed a Meta.
+func (m *Meta) GetMeta() *Meta { return m }
+
 // Older tells whether m wins a tie against o: the older object does, then the lower namespace/name (Gateway API,
 // "Conflicts"; Istio orders the same way).
 func (m *Meta) Older(o *Meta) bool {

@@ -1,0 +1,98 @@
+package convert
+
+import (
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"fairlead.io/fairlead/pkg/model"
+)
+
+// Namespace converts a v1 Namespace.
+func Namespace(o *corev1.Namespace) *model.Namespace {
+	return &model.Namespace{Meta: metaOf(o, model.Ref{Kind: "Namespace"}, "v1")}
+}
+
+// Node converts a v1 Node.
+func Node(o *corev1.Node) *model.Node {
+	n := &model.Node{Meta: metaOf(o, model.Ref{Kind: "Node"}, "v1")}
+	n.Locality = model.Locality{
+		Region:  o.Labels[corev1.LabelTopologyRegion],
+		Zone:    o.Labels[corev1.LabelTopologyZone],
+		SubZone: o.Labels["topology.istio.io/subzone"],
+	}
+	for i, a := range o.Status.Addresses {
+		if a.Type == corev1.NodeInternalIP || a.Type == corev1.NodeExternalIP {
+			n.Addresses = append(n.Addresses, addrs(&n.Meta, "status.addresses["+strconv.Itoa(i)+"].address", []string{a.Address})...)
+		}
+	}
+	for _, c := range o.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			n.Ready = c.Status == corev1.ConditionTrue
+		}
+	}
+	return n
+}
+
+// Pod converts a v1 Pod, or gives nil for one that has finished: its address may already be another pod's.
+func Pod(o *corev1.Pod) *model.Pod {
+	if o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed {
+		return nil
+	}
+	p := &model.Pod{
+		Meta: metaOf(o, model.Ref{Kind: "Pod"}, "v1"),
+		Node: o.Spec.NodeName, ServiceAccount: o.Spec.ServiceAccountName, HostNetwork: o.Spec.HostNetwork,
+	}
+	p.Annotations = nil // as many and as large as in no other kind, and nothing reads them
+	if p.ServiceAccount == "" {
+		p.ServiceAccount = "default"
+	}
+	ips := make([]string, 0, 2)
+	for _, ip := range o.Status.PodIPs {
+		ips = append(ips, ip.IP)
+	}
+	if len(ips) == 0 && o.Status.PodIP != "" {
+		ips = append(ips, o.Status.PodIP)
+	}
+	p.Addresses = addrs(&p.Meta, "status.podIPs", ips)
+	for _, c := range o.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			p.Ready = c.Status == corev1.ConditionTrue
+		}
+	}
+	for _, c := range o.Spec.Containers {
+		for _, cp := range c.Ports {
+			if cp.Name != "" && cp.ContainerPort > 0 && cp.ContainerPort <= 65535 {
+				if p.Ports == nil {
+					p.Ports = map[string]uint16{}
+				}
+				p.Ports[cp.Name] = uint16(cp.ContainerPort)
+			}
+		}
+	}
+	return p
+}
+
+// Secret converts a v1 Secret. An API server has already moved stringData into data; in a file it still stands there,
+// and wins.
+func Secret(o *corev1.Secret) *model.Secret {
+	s := &model.Secret{Meta: metaOf(o, model.Ref{Kind: "Secret"}, "v1"), Type: string(o.Type), Data: o.Data}
+	if s.Type == "" {
+		s.Type = string(corev1.SecretTypeOpaque)
+	}
+	if len(o.StringData) > 0 {
+		s.Data = make(model.SecretData, len(o.Data)+len(o.StringData))
+		for k, v := range o.Data {
+			s.Data[k] = v
+		}
+		for k, v := range o.StringData {
+			s.Data[k] = []byte(v)
+		}
+	}
+	return s
+}
+
+// ConfigMap converts a v1 ConfigMap.
+func ConfigMap(o *corev1.ConfigMap) *model.ConfigMap {
+	return &model.ConfigMap{Meta: metaOf(o, model.Ref{Kind: "ConfigMap"}, "v1"), Data: o.Data}
+}
