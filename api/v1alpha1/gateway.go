@@ -42,7 +42,6 @@ type GatewaySpec struct {
 	// +required
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=512
-	// +kubebuilder:validation:XValidation:rule="self.all(a, !has(a.name) || self.exists_one(b, has(b.name) && a.name == b.name))",message="server names must be unique"
 	Servers []Server `json:"servers"`
 
 	// Selector are labels of the gateway workloads that open the ports.

@@ -1,6 +1,11 @@
 package v1alpha1
 
 // HTTPMatchRequest is a set of conditions on a request which must all hold.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.uri) || has(self.uri.exact) || has(self.uri.prefix) || has(self.uri.regex)",message="uri needs one of exact, prefix or regex"
+// +kubebuilder:validation:XValidation:rule="!has(self.scheme) || has(self.scheme.exact) || has(self.scheme.prefix) || has(self.scheme.regex)",message="scheme needs one of exact, prefix or regex"
+// +kubebuilder:validation:XValidation:rule="!has(self.method) || has(self.method.exact) || has(self.method.prefix) || has(self.method.regex)",message="method needs one of exact, prefix or regex"
+// +kubebuilder:validation:XValidation:rule="!has(self.authority) || has(self.authority.exact) || has(self.authority.prefix) || has(self.authority.regex)",message="authority needs one of exact, prefix or regex"
 type HTTPMatchRequest struct {
 	// Name of the condition, for access logs and statistics.
 	// +optional
@@ -73,12 +78,12 @@ type HTTPMatchRequest struct {
 	StatPrefix string `json:"statPrefix,omitempty"`
 }
 
-// StringMatch compares a string in one of three ways. None set means "present"
-// where the field says so.
+// StringMatch compares a string in one of three ways. None set means "present",
+// which only headers and query parameters may ask.
 //
-// A map of headers within a list of matches within a list of routes is too many
-// places for a CEL rule under the API server's cost limit; the number of
-// properties says the same and costs nothing.
+// A CEL rule here would be estimated for every header of every match of every
+// route, and pass the API server's cost limit; the number of properties says "at
+// most one" and costs nothing.
 //
 // +kubebuilder:validation:MaxProperties=1
 type StringMatch struct {
