@@ -43,7 +43,9 @@ func (p *pages[V]) with(changed []*row[V]) *pages[V] {
 	done := 0 // pages of p that are in next
 	for len(changed) > 0 {
 		if len(p.list) == 0 {
-			next.add(merge(nil, changed))
+			page := merge(nil, changed)
+			next.n = len(page)
+			next.add(page)
 			break
 		}
 		i := p.at(changed[0].key)
@@ -53,16 +55,14 @@ func (p *pages[V]) with(changed []*row[V]) *pages[V] {
 			end := p.list[i+1][0].Key
 			mine, _ = slices.BinarySearchFunc(changed, end, func(r *row[V], k string) int { return strings.Compare(r.key, k) })
 		}
-		next.add(merge(p.list[i], changed[:mine]))
+		page := merge(p.list[i], changed[:mine])
+		next.n += len(page) - len(p.list[i])
+		next.add(page)
 		changed = changed[mine:]
 		done = i + 1
 	}
 	if done < len(p.list) {
 		next.list = append(next.list, p.list[done:]...)
-	}
-	next.n = 0
-	for _, page := range next.list {
-		next.n += len(page)
 	}
 	return next
 }
@@ -83,20 +83,16 @@ func (p *pages[V]) add(page []Entry[V]) {
 
 func merge[V any](page []Entry[V], changed []*row[V]) []Entry[V] {
 	out := make([]Entry[V], 0, len(page)+len(changed))
-	for len(page) > 0 || len(changed) > 0 {
-		if len(changed) == 0 || len(page) > 0 && page[0].Key < changed[0].key {
-			out = append(out, page[0])
-			page = page[1:]
-			continue
+	for _, rw := range changed {
+		i, found := slices.BinarySearchFunc(page, rw.key, byKey[V])
+		out = append(out, page[:i]...)
+		if found {
+			i++
 		}
-		rw := changed[0]
-		if len(page) > 0 && page[0].Key == rw.key {
-			page = page[1:]
-		}
+		page = page[i:]
 		if rw.present {
 			out = append(out, Entry[V]{rw.key, rw.value})
 		}
-		changed = changed[1:]
 	}
-	return out
+	return append(out, page...)
 }
