@@ -24,7 +24,8 @@ type input struct {
 // object is what all model values are, by their embedded Meta.
 type object interface{ GetMeta() *model.Meta }
 
-// typed decodes into an API type and converts that. A nil result means that the object is not one to keep.
+// typed decodes into an API type and converts that. A nil result means that the object is not one to keep. With an error
+// comes what could be read.
 func typed[T any, P interface {
 	*T
 	metav1.Object
@@ -35,16 +36,13 @@ func typed[T any, P interface {
 	return func(in *input) (object, error) {
 		o := P(new(T))
 		issues, err := strict(in.json, o)
-		if err != nil {
-			return nil, err
-		}
 		var none M
 		m := conv(o)
 		if m == none {
-			return nil, nil
+			return nil, err
 		}
 		m.GetMeta().Issues = append(issues, m.GetMeta().Issues...)
-		return m, nil
+		return m, err
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -129,15 +130,9 @@ func (f *file) object(raw map[string]any, text *model.Text, sum string) {
 		}
 		f.problem(text.LineOf(path), ref, "%s", msg)
 	}
-	var unknown []model.FieldIssue
+	var unknown, invalid []model.FieldIssue
 	if k.Custom() && f.schemas != nil {
-		var invalid []model.FieldIssue
-		if unknown, invalid = f.schemas.Check(k.Group, k.Kind, raw); len(invalid) > 0 {
-			for _, i := range invalid {
-				refuse(i.Path, i.Message)
-			}
-			return
-		}
+		unknown, invalid = f.schemas.Check(k.Group, k.Kind, raw)
 	}
 	data, err := json.Marshal(raw)
 	if err != nil {
@@ -149,19 +144,24 @@ func (f *file) object(raw map[string]any, text *model.Text, sum string) {
 		return
 	}
 	obj, err := k.decode(&input{kind: k, version: version, json: data})
-	if err != nil {
-		var at *fieldError
-		if at, ok = err.(*fieldError); ok {
-			refuse(at.path, at.msg)
-		} else {
-			refuse("", err.Error())
+	if obj != nil {
+		unknown = append(unknown, obj.GetMeta().Issues...)
+	}
+	var wrong *fieldError
+	if errors.As(err, &wrong) && len(invalid) == 0 {
+		invalid = []model.FieldIssue{{Path: wrong.path, Message: wrong.msg}}
+	}
+	if len(invalid) > 0 {
+		// A field that does not exist is often why another one is missing.
+		for _, i := range append(unknown, invalid...) {
+			refuse(i.Path, i.Message)
 		}
 		return
 	}
 	if obj == nil {
 		return
 	}
-	f.keep(obj, k, ref, text, append(unknown, obj.GetMeta().Issues...), raw, sum)
+	f.keep(obj, k, ref, text, unknown, raw, sum)
 }
 
 // keep completes the metadata, as an API server does, and adds the object to the result.
