@@ -31,6 +31,8 @@ type Resource struct {
 	Origins []model.Ref
 	// Deny takes the place of a resource that guards access when it is rejected and no good one exists before it.
 	Deny *Resource
+	// DenyAlways is set when the resource tightens access: then Deny takes the place of the last good one too.
+	DenyAlways bool
 }
 
 // Version is the xDS version: content hash, and watch position.
@@ -54,7 +56,7 @@ type Key struct{ Type, Name, Variant string }
 
 // Node is the client that a View is for, as its stream identified it.
 type Node struct {
-	// ID is the node's name; Locality its region and zone; Kind what it is ("envoy", "shim").
+	// ID is the node's name; Locality its region, zone and sub-zone.
 	ID       string
 	Locality model.Locality
 }
@@ -62,8 +64,16 @@ type Node struct {
 // Variants are the variants that node is served, the most specific first.
 func (n Node) Variants() []string {
 	v := []string{"node/" + n.ID}
-	if n.Locality.Region != "" {
-		v = append(v, "locality/"+n.Locality.String())
+	for l := n.Locality; l.Region != ""; {
+		v = append(v, "locality/"+l.String())
+		switch {
+		case l.SubZone != "":
+			l.SubZone = ""
+		case l.Zone != "":
+			l.Zone = ""
+		default:
+			l.Region = ""
+		}
 	}
 	return append(v, "")
 }
@@ -93,7 +103,12 @@ type Source interface {
 
 // Lookup finds what a node is served under a name: its most specific variant.
 func Lookup(s Snapshot, n Node, typeURL, name string) *Resource {
-	for _, v := range n.Variants() {
+	return LookupIn(s, n.Variants(), typeURL, name)
+}
+
+// LookupIn is Lookup for a node whose Variants were computed before.
+func LookupIn(s Snapshot, variants []string, typeURL, name string) *Resource {
+	for _, v := range variants {
 		if r := s.Get(Key{typeURL, name, v}); r != nil {
 			return r
 		}

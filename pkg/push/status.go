@@ -1,0 +1,218 @@
+package push
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"fairlead.io/fairlead/pkg/model"
+	"fairlead.io/fairlead/pkg/snapshot"
+)
+
+// Rejection is one client's refusal of one resource.
+type Rejection struct {
+	Type, Name string
+	// Node and Version are the client's node and Envoy version; Message is what it said.
+	Node, Version, Message string
+}
+
+// OriginStatus is how the resources of one source object fare.
+type OriginStatus struct {
+	// Resources is how many resources of the latest snapshot the object has a part in.
+	Resources int
+	// Sent counts (resource, client) pairs that were sent in their present content, Acked those acknowledged.
+	Sent, Acked int
+	// Behind counts connected clients that are not yet through the transition to the snapshot in which the object's
+	// resources last changed; Clients counts all connected ones.
+	Behind, Clients int
+	// Rejected are the refusals that stand, ordered by type, name and node.
+	Rejected []Rejection
+}
+
+// Programmed is true when no client is behind, none rejected anything, and all that was sent is acknowledged.
+func (o OriginStatus) Programmed() bool {
+	return o.Clients > 0 && o.Behind == 0 && len(o.Rejected) == 0 && o.Sent == o.Acked
+}
+
+// track counts the clients of one resource in its present content.
+type track struct {
+	hash        uint64
+	sent, acked atomic.Int32
+
+	// guarded by Status.mu
+	res      *snapshot.Resource
+	rejected map[uint64]Rejection // by stream
+}
+
+type origin struct {
+	keys map[snapshot.Key]struct{}
+	seq  uint64 // the snapshot in which they last changed
+}
+
+// Status aggregates acknowledgements and rejections by origin. It is safe for concurrent use.
+type Status struct {
+	server *Server
+
+	mu      sync.Mutex
+	tracks  map[snapshot.Key]*track
+	origins map[model.Ref]*origin
+	// refusing lists what each stream rejects.
+	refusing map[uint64]map[*track]struct{}
+	changed  chan struct{}
+}
+
+func newStatus(s *Server) *Status {
+	return &Status{server: s, tracks: map[snapshot.Key]*track{}, origins: map[model.Ref]*origin{}, refusing: map[uint64]map[*track]struct{}{}}
+}
+
+// For gives the status of one source object against the latest snapshot.
+func (s *Status) For(ref model.Ref) OriginStatus {
+	if snap := s.server.cfg.Source.Latest(); snap != nil {
+		s.server.observe(snap)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out OriginStatus
+	o := s.origins[ref]
+	var seq uint64
+	if o != nil {
+		seq = o.seq
+		out.Resources = len(o.keys)
+		for k := range o.keys {
+			t := s.tracks[k]
+			out.Sent += int(t.sent.Load())
+			out.Acked += int(t.acked.Load())
+			for _, r := range t.rejected {
+				out.Rejected = append(out.Rejected, r)
+			}
+		}
+	}
+	out.Clients, out.Behind = s.server.progress(seq)
+	slices.SortFunc(out.Rejected, func(a, b Rejection) int {
+		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Node, b.Node))
+	})
+	return out
+}
+
+// Changed gives a channel that is closed at the next acknowledgement, rejection, connect or disconnect. Take it before
+// For, so that nothing is missed.
+func (s *Status) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
+}
+
+func (s *Status) notify() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
+}
+
+// apply follows one changed key of a new snapshot.
+func (s *Status) apply(seq uint64, k snapshot.Key, r *snapshot.Resource) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.tracks[k]
+	if t != nil {
+		s.touch(seq, k, t.res.Origins, false)
+		if r == nil || t.hash != r.Hash {
+			for stream := range t.rejected {
+				delete(s.refusing[stream], t)
+			}
+		}
+	}
+	if r == nil {
+		delete(s.tracks, k)
+		return
+	}
+	s.touch(seq, k, r.Origins, true)
+	if t != nil && t.hash == r.Hash {
+		t.res = r
+		return
+	}
+	s.tracks[k] = &track{hash: r.Hash, res: r}
+}
+
+// touch adds or takes a key from its origins. An origin without keys is forgotten.
+func (s *Status) touch(seq uint64, k snapshot.Key, refs []model.Ref, has bool) {
+	for _, ref := range refs {
+		o := s.origins[ref]
+		if o == nil {
+			o = &origin{keys: map[snapshot.Key]struct{}{}}
+			s.origins[ref] = o
+		}
+		o.seq = seq
+		if has {
+			o.keys[k] = struct{}{}
+			continue
+		}
+		delete(o.keys, k)
+		if len(o.keys) == 0 {
+			delete(s.origins, ref)
+		}
+	}
+}
+
+// keys lists what is tracked, to find what a snapshot without a change list has lost.
+func (s *Status) keys() []snapshot.Key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]snapshot.Key, 0, len(s.tracks))
+	for k := range s.tracks {
+		out = append(out, k)
+	}
+	return out
+}
+
+// find gives the track of a resource while it is the present content of its key.
+func (s *Status) find(r *snapshot.Resource) *track {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tracks[snapshot.Key{Type: r.Type, Name: r.Name, Variant: r.Variant}]; t != nil && t.hash == r.Hash {
+		return t
+	}
+	return nil
+}
+
+// last gives the resource that a track counts.
+func (s *Status) last(t *track) *snapshot.Resource {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return t.res
+}
+
+// reject notes a refusal by a stream; an empty message takes it back.
+func (s *Status) reject(t *track, stream uint64, r Rejection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r.Message == "" {
+		delete(t.rejected, stream)
+		delete(s.refusing[stream], t)
+		return
+	}
+	if s.refusing[stream] == nil {
+		s.refusing[stream] = map[*track]struct{}{}
+	}
+	s.refusing[stream][t] = struct{}{}
+	if t.rejected == nil {
+		t.rejected = map[uint64]Rejection{}
+	}
+	t.rejected[stream] = r
+}
+
+// forget takes back all refusals of a stream that has ended.
+func (s *Status) forget(stream uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for t := range s.refusing[stream] {
+		delete(t.rejected, stream)
+	}
+	delete(s.refusing, stream)
+}

@@ -1,0 +1,129 @@
+package snapshot
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// history is how many publications a Static remembers the changed keys of.
+const history = 64
+
+// Static is an in-memory Source for tests and small tools: each Update publishes a whole new Snapshot.
+type Static struct {
+	mu     sync.Mutex // held by writers
+	latest atomic.Pointer[static]
+	ready  chan struct{}
+}
+
+// NewStatic gives a Source that is not ready before its first Update.
+func NewStatic() *Static { return &Static{ready: make(chan struct{})} }
+
+// Latest implements Source.
+func (s *Static) Latest() Snapshot {
+	if l := s.latest.Load(); l != nil {
+		return l
+	}
+	return nil
+}
+
+// Ready implements Source.
+func (s *Static) Ready() <-chan struct{} { return s.ready }
+
+// Update publishes the latest snapshot without the keys of del and with put, at a watch position.
+func (s *Static) Update(position uint64, put []*Resource, del ...Key) Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.latest.Load()
+	next := &static{seq: 1, position: position, at: time.Now(), newer: make(chan struct{}), byKey: map[Key]*Resource{}}
+	if old != nil {
+		next.seq = old.seq + 1
+		next.byKey = maps.Clone(old.byKey)
+		next.log = old.log[max(0, len(old.log)-history+1):]
+	}
+	var changed []Key
+	for _, k := range del {
+		if _, ok := next.byKey[k]; ok {
+			delete(next.byKey, k)
+			changed = append(changed, k)
+		}
+	}
+	for _, r := range put {
+		k := Key{r.Type, r.Name, r.Variant}
+		if was := next.byKey[k]; was == nil || was.Hash != r.Hash {
+			changed = append(changed, k)
+			next.byKey[k] = r
+		}
+	}
+	next.log = append(slices.Clone(next.log), changed)
+	next.index()
+	s.latest.Store(next)
+	if old == nil {
+		close(s.ready)
+	} else {
+		close(old.newer)
+	}
+	return next
+}
+
+type static struct {
+	seq, position uint64
+	at            time.Time
+	newer         chan struct{}
+	byKey         map[Key]*Resource
+	byType        map[string][]*Resource
+	log           [][]Key // log[len-1] are the changes of seq
+}
+
+func (s *static) index() {
+	s.byType = map[string][]*Resource{}
+	for _, r := range s.byKey {
+		s.byType[r.Type] = append(s.byType[r.Type], r)
+	}
+	for _, l := range s.byType {
+		slices.SortFunc(l, func(a, b *Resource) int {
+			if a.Name != b.Name {
+				if a.Name < b.Name {
+					return -1
+				}
+				return 1
+			}
+			if a.Variant < b.Variant {
+				return -1
+			}
+			return 1
+		})
+	}
+}
+
+func (s *static) Seq() uint64            { return s.seq }
+func (s *static) Position() uint64       { return s.position }
+func (s *static) Newer() <-chan struct{} { return s.newer }
+func (s *static) Published() time.Time   { return s.at }
+func (s *static) Get(k Key) *Resource    { return s.byKey[k] }
+func (s *static) Range(typeURL string, fn func(*Resource) bool) {
+	for _, r := range s.byType[typeURL] {
+		if !fn(r) {
+			return
+		}
+	}
+}
+
+func (s *static) ChangesSince(seq uint64) ([]Key, bool) {
+	if seq > s.seq || s.seq-seq > uint64(len(s.log)) {
+		return nil, false
+	}
+	seen := map[Key]bool{}
+	var keys []Key
+	for _, l := range s.log[len(s.log)-int(s.seq-seq):] {
+		for _, k := range l {
+			if !seen[k] {
+				seen[k] = true
+				keys = append(keys, k)
+			}
+		}
+	}
+	return keys, true
+}
