@@ -1,0 +1,42 @@
+# Fairlead. `make help` lists the targets; what they need beyond Go is installed by `make tools`.
+SHELL := bash
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+
+.DEFAULT_GOAL := help
+.PHONY: help build test lint generate demo bench fuzz-short tools clean ci
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## static binaries in ./bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+test: tools ## all tests, race detector, real kube-apiserver and Envoy; prints a time budget
+	hack/test.sh
+
+lint: ## golangci-lint with the project's rules, import direction included
+	hack/tools/install.sh golangci-lint
+	hack/lint.sh
+
+generate: ## rewrite what is generated from api/
+	hack/generate.sh
+
+demo: ## real requests through a real Envoy; KEEP=1 leaves it running
+	hack/tools/install.sh envoy
+	go run ./cmd/fairlead demo $(if $(KEEP),--keep)
+
+bench: ## benchmarks, and measured against promised
+	hack/bench.sh
+
+fuzz-short: ## ten seconds of fuzzing for each target; FUZZTIME=1m for more
+	hack/fuzz.sh
+
+tools: ## install the pinned tools that are missing, into a cache outside the checkout
+	hack/tools/install.sh
+
+clean: ## remove what build made; the tools stay in their cache
+	rm -rf bin
+
+ci: ## what CI runs
+	.ci/run
