@@ -120,11 +120,7 @@ type Object[S any] struct {
 	Spec S
 }
 
-// GetMeta gives the common part of any Object.
-func (o *Object[S]) GetMeta() *Meta { return &o.Meta }
-
-// Equal tells whether two readings are the same object in the same version.
-func (o *Object[S]) Equal(p *Object[S]) bool {
-	return o == p || (o != nil && p != nil && o.UID == p.UID && o.ResourceVersion == p.ResourceVersion &&
-		o.Ref == p.Ref && o.Generation == p.Generation)
+// Same tells whether m and o are two readings of one object in one version.
+func (m *Meta) Same(o *Meta) bool {
+	return m.Ref == o.Ref && m.UID == o.UID && m.ResourceVersion == o.ResourceVersion && m.ResourceVersion != ""
 }
