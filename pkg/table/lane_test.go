@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -179,4 +180,49 @@ func TestSnapshotPages(t *testing.T) {
 			old, oldText = s, text(s)
 		}
 	})
+}
+
+// A pass gets as much time as its interruptions, however many urgent changes come.
+func TestInterruptionsLeaveHalfTheTime(t *testing.T) {
+	now := time.Unix(0, 0)
+	e := New(Options{Strict: true, Now: func() time.Time { return now }})
+	slow, fast := NewSource[int](e, "slow"), NewSource[int](e, "fast", Urgent())
+	n := 0
+	NewDerived(e, "urgent", func(r *Reader, key string) (int, bool) {
+		now = now.Add(100 * time.Millisecond)
+		return Get(r, fast, key)
+	}, []Trigger{fast}, UrgentStage())
+	NewDerived(e, "bulk", func(r *Reader, key string) (int, bool) {
+		now = now.Add(time.Millisecond)
+		n++
+		b := e.NewBatch()
+		fast.Set(b, "k", n)
+		if n <= 1000 {
+			e.Submit(b)
+		}
+		return Get(r, slow, key)
+	}, []Trigger{slow})
+	b := e.NewBatch()
+	for i := range 1000 {
+		slow.Set(b, fmt.Sprint(i), i)
+	}
+	e.Apply(b)
+	if p := e.PassStats(); p.Interruptions < 8 || p.Interruptions > 11 {
+		t.Errorf("%d interruptions of 100 ms in a second of keys", p.Interruptions)
+	}
+}
+
+// A row that is back to what was published is no change.
+func TestBackToThePublishedRow(t *testing.T) {
+	l := newLanes(Options{})
+	l.fill()
+	seq := l.e.Snapshot().Seq
+	l.e.Hold()
+	l.e.Apply(l.slowBatch("1", 1))
+	l.e.Apply(l.slowBatch("0", 1))
+	l.e.Release()
+	l.e.Apply(l.fastBatch("new", "x", 1))
+	if changes, ok := l.e.Snapshot().ChangesSince(seq); !ok || len(changes) != 2 {
+		t.Errorf("%d changes %v, want the new key's two", len(changes), ok)
+	}
 }
