@@ -1,0 +1,9 @@
+package model
+
+// The API groups whose kinds are read beside the core ones.
+const (
+	Group           = "fairlead.io"
+	IstioGroup      = "networking.istio.io"
+	GatewayAPIGroup = "gateway.networking.k8s.io"
+	DiscoveryGroup  = "discovery.k8s.io"
+)

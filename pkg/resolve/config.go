@@ -1,0 +1,44 @@
+package resolve
+
+import "net/netip"
+
+// Config is what an operator sets once for a mesh. It is equal on all replicas.
+type Config struct {
+	// ClusterDomain ends the names of Services ("cluster.local").
+	ClusterDomain string
+	// RootNamespace holds mesh-wide defaults of DestinationRules ("fairlead-system", "istio-system").
+	RootNamespace string
+	// Controller is the name that a GatewayClass carries to be ours.
+	Controller string
+	// GatewayLabels are what the gateways of this mesh are called by: a Gateway of fairlead.io or networking.istio.io is
+	// served when its selector is part of them.
+	GatewayLabels map[string]string
+	// GatewayAddress is bound by listeners of Gateways that ask for no address.
+	GatewayAddress netip.Addr
+	// HostTable also serves the mesh's hosts by :authority, for clients that reach the outbound listener without the
+	// address of a Service (files mode).
+	HostTable bool
+	// Stubs are the outbound listeners on fixed addresses.
+	Stubs []Stub
+}
+
+// Stub is a small outbound listener: it says who the client is and hands the connection to the shared listener.
+type Stub struct {
+	// Name is the listener's; Address where it listens.
+	Name    string
+	Address netip.AddrPort
+	// Namespace, ServiceAccount and Labels are the source's.
+	Namespace, ServiceAccount string
+	Labels                    map[string]string
+}
+
+// DefaultConfig is a mesh on one machine without a cluster.
+func DefaultConfig() Config {
+	return Config{
+		ClusterDomain:  "cluster.local",
+		RootNamespace:  "fairlead-system",
+		Controller:     "fairlead.io/gateway-controller",
+		GatewayLabels:  map[string]string{"istio": "ingressgateway", "app": "istio-ingressgateway", "fairlead.io/gateway": "node"},
+		GatewayAddress: netip.IPv4Unspecified(),
+	}
+}
