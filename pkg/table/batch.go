@@ -24,16 +24,16 @@ func (b *Batch) Position(p uint64) { b.pos = max(b.pos, p) }
 
 // hurries reports whether the batch changes something, and only urgent sources.
 func (b *Batch) hurries() bool {
-	any := false
+	some := false
 	for _, p := range b.parts {
 		if p != nil {
 			if !p.urgent() {
 				return false
 			}
-			any = true
+			some = true
 		}
 	}
-	return any
+	return some
 }
 
 func (b *Batch) absorb(later *Batch) {
