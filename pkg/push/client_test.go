@@ -198,6 +198,12 @@ func (c *peerClient) expect(lines ...string) {
 	}
 }
 
+// settle lets everything in the bubble come to rest, without time passing.
+func (c *peerClient) settle() {
+	c.t.Helper()
+	synctest.Wait()
+}
+
 // quiet asserts that nothing comes until everything in the bubble waits. Only inside synctest.
 func (c *peerClient) quiet() {
 	c.t.Helper()

@@ -43,8 +43,10 @@ func (st *stream) held(w *watch, now time.Time) bool {
 	if w.free || w.rank == 0 || (!st.deadline.IsZero() && !now.Before(st.deadline)) {
 		return false
 	}
-	if len(st.await) > 0 {
-		return true
+	for k := range st.await {
+		if kindOf(k.typeURL).rank < w.rank {
+			return true
+		}
 	}
 	for _, o := range st.ranked {
 		if o.rank < w.rank && !o.free && o.busy(now, st.srv.cfg.Hold) {
@@ -156,11 +158,11 @@ func (st *stream) clusterPending(w *watch, name string, now time.Time) bool {
 	if w.url != endpointType || cds == nil || (!st.deadline.IsZero() && !now.Before(st.deadline)) {
 		return false
 	}
-	if n, ok := cds.dirty[name]; ok {
-		_, do := st.decide(cds, name, n, false)
-		return do == send
-	}
-	return false
+	has, known := cds.has[name]
+	_, blocked := cds.blocked[name]
+	_, gated := cds.gated[name]
+	r := snapshot.LookupIn(st.latest, st.variants, clusterType, name)
+	return known && !blocked && !gated && r != nil && r.Hash != has.hash && st.wants(cds, name)
 }
 
 func (st *stream) view(w *watch) snapshot.Snapshot {
@@ -192,7 +194,11 @@ func (st *stream) decide(w *watch, name string, n need, trial bool) (item, choic
 	res := snapshot.LookupIn(view, st.variants, w.url, name)
 	behind := it.prev.position > view.Position() || (!it.known && w.wildcard && n != ask && st.floor > view.Position())
 	if res == nil {
-		return it, st.decideGone(w, name, &it, behind)
+		do := st.decideGone(w, name, &it, behind)
+		if do == absent {
+			return st.substitute(w, it)
+		}
+		return it, do
 	}
 	same := it.known && it.prev.hash == res.Hash
 	if same {
@@ -208,7 +214,7 @@ func (st *stream) decide(w *watch, name string, n need, trial bool) (item, choic
 		it.res, it.stub = st.allowed(w, &it)
 		switch {
 		case it.res == nil && n == ask && !it.known:
-			return it, absent
+			return st.substitute(w, it)
 		case it.res == nil:
 			return it, skip
 		case it.known && it.prev.hash == it.res.Hash && n == changed:
@@ -225,7 +231,7 @@ func (st *stream) decideGone(w *watch, name string, it *item, behind bool) choic
 		return skip
 	case it.need == ask:
 		return absent
-	case !it.known:
+	case !it.known, it.prev.stub && w.url == routeType:
 		return skip
 	case behind, w.free && snapshot.LookupIn(st.snap, st.variants, w.url, name) != nil:
 		// The second case: gone in the newest snapshot, but the stream is not there yet, and routes still use it.
@@ -338,32 +344,4 @@ func (st *stream) record(w *watch, it *item) {
 	it.prev.release()
 	it.prev.track = nil
 	w.has[it.name] = e
-}
-
-// after notes what a response makes necessary: a new cluster needs its endpoints, even if the client has them already
-// (Envoy warms a changed cluster with the next update of its set), and a new route configuration its virtual hosts.
-func (st *stream) after(w *watch, items []item) {
-	switch w.url {
-	case clusterType:
-		eds := st.watches[endpointType]
-		if eds == nil && st.agent != "envoy" {
-			return
-		}
-		for i := range items {
-			name := items[i].name
-			if items[i].res == nil || snapshot.LookupIn(st.latest, st.variants, endpointType, name) == nil {
-				continue
-			}
-			st.await[waitKey{endpointType, name}] = struct{}{}
-			if eds != nil && st.wants(eds, name) {
-				eds.mark(name, force)
-			}
-		}
-	case routeType:
-		for i := range items {
-			if items[i].res != nil && !items[i].known {
-				st.markHosts(items[i].name, force)
-			}
-		}
-	}
 }

@@ -256,7 +256,9 @@ func (st *stream) acknowledge(ctx context.Context, w *watch, fault *rpc.Status) 
 
 // accept notes that the client has an item.
 func (st *stream) accept(w *watch, it *item, trial bool) {
-	delete(st.await, waitKey{w.url, it.name})
+	if _, again := w.dirty[it.name]; !again {
+		delete(st.await, waitKey{w.url, it.name})
+	}
 	if it.res == nil {
 		return
 	}

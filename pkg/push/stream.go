@@ -17,7 +17,8 @@ import (
 	"fairlead.io/fairlead/pkg/snapshot"
 )
 
-// waitKey is a resource of a free type that later types wait for in a transition.
+// waitKey is a resource that later types wait for in a transition, beside what is pending of their own: one of a free
+// type, or one that the client has yet to ask for.
 type waitKey struct{ typeURL, name string }
 
 // stream is one client. Its goroutine (run) is the only writer.
@@ -257,7 +258,11 @@ func (st *stream) nap(now time.Time) time.Duration {
 			earlier(w.inflight.sent.Add(st.srv.cfg.Hold))
 		}
 		if w.inflight == nil && len(w.blocked) > 0 {
-			earlier(st.nextTrial(w, now))
+			due := st.nextTrial(w, now)
+			if !due.After(now) {
+				return 0
+			}
+			earlier(due)
 		}
 	}
 	return next.Sub(now)

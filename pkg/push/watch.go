@@ -107,7 +107,6 @@ func (w *watch) unblock() {
 	for name := range w.blocked {
 		w.mark(name, changed)
 	}
-	clear(w.blocked)
 }
 
 // busy tells whether the type has additions on the way. What is in flight longer than hold does not count: it must

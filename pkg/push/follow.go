@@ -1,0 +1,90 @@
+package push
+
+import (
+	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"fairlead.io/fairlead/pkg/snapshot"
+)
+
+// after notes what a response makes necessary: a new cluster needs its endpoints, even if the client has them already
+// (Envoy warms a changed cluster with the next update of its set), a new route configuration its virtual hosts, and a
+// scope its routes.
+func (st *stream) after(w *watch, items []item) {
+	for i := range items {
+		it := &items[i]
+		if it.res == nil {
+			continue
+		}
+		switch w.url {
+		case clusterType:
+			st.follow(endpointType, it.name, force)
+		case scopedRouteType:
+			st.follow(routeType, routesOf(it.res.Body.GetValue()), changed)
+		case routeType:
+			if !it.known {
+				st.markHosts(it.name, force)
+			}
+		}
+	}
+}
+
+// follow makes the transition wait until the client has a resource that the one just sent refers to. Envoy asks for it
+// when it has none; of another client that shows no interest in the type nothing is awaited.
+func (st *stream) follow(typeURL, name string, n need) {
+	w := st.watches[typeURL]
+	if w == nil && st.agent != "envoy" || name == "" {
+		return
+	}
+	view := st.snap
+	if kindOf(typeURL).free {
+		view = st.latest
+	}
+	if snapshot.LookupIn(view, st.variants, typeURL, name) == nil {
+		return
+	}
+	subscribed := w != nil && st.wants(w, name)
+	if subscribed && n == changed {
+		return // it has its own place in the order
+	}
+	st.await[waitKey{typeURL, name}] = struct{}{}
+	if subscribed {
+		w.mark(name, n)
+	}
+}
+
+// routesOf reads route_configuration_name (field 2) of an encoded ScopedRouteConfiguration, without decoding the rest:
+// a client may have thousands.
+func routesOf(b []byte) string {
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return ""
+		}
+		b = b[n:]
+		if num == 2 && typ == protowire.BytesType {
+			v, _ := protowire.ConsumeString(b)
+			return v
+		}
+		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
+			return ""
+		}
+		b = b[n:]
+	}
+	return ""
+}
+
+// substitute answers for a resource that there is none. A missing route configuration is answered by an empty one, which
+// gives 404: a removal does not end the warming of a listener with scoped routes, and would keep its port closed.
+func (st *stream) substitute(w *watch, it item) (item, choice) {
+	it.res = nil
+	if w.url != routeType {
+		return it, absent
+	}
+	r, err := snapshot.Encode(it.name, &route.RouteConfiguration{Name: it.name}, 0)
+	if err != nil {
+		return it, absent // a name that is not UTF-8, which no request can carry
+	}
+	it.res, it.stub = r, true
+	return it, send
+}
