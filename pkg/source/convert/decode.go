@@ -166,3 +166,18 @@ func pathAt(data []byte, offset int64) string {
 		}
 	}
 }
+
+// Object converts the JSON of an object of an API server. A value that the kind's type cannot hold is an issue that is not
+// Unknown: such an object must not be obeyed, since a part of it is missing. nil means that it is not one to keep.
+func (k Kind) Object(version string, data []byte) (any, *model.Meta) {
+	obj, err := k.decode(&input{kind: &k, version: version, json: data})
+	if obj == nil {
+		return nil, nil
+	}
+	m := obj.GetMeta()
+	var wrong *fieldError
+	if errors.As(err, &wrong) {
+		issue(m, wrong.path, wrong.msg)
+	}
+	return obj, m
+}

@@ -1,0 +1,133 @@
+package kube
+
+import (
+	"fmt"
+	"strconv"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"fairlead.io/fairlead/pkg/model"
+	"fairlead.io/fairlead/pkg/source"
+)
+
+// mirror is a reflector's store that holds no objects: it converts them, and keeps what a list must be compared with.
+type mirror struct {
+	group, kind string
+	queue       *queue
+	// convert gives nil for an object that is not kept.
+	convert func(obj any) (any, error)
+
+	mu sync.Mutex
+	// known are the objects handed over, by key, with their resourceVersion. An object that is not kept is not in it.
+	known map[string]string
+}
+
+func newMirror(group, kind string, q *queue, convert func(any) (any, error)) *mirror {
+	return &mirror{group: group, kind: kind, queue: q, convert: convert, known: map[string]string{}}
+}
+
+// name is what the queue expects.
+func (m *mirror) name() string { return m.kind + "." + m.group }
+
+func (m *mirror) ref(key string) model.Ref {
+	namespace, name := model.SplitKey(key)
+	return model.Ref{Group: m.group, Kind: m.kind, Namespace: namespace, Name: name}
+}
+
+// Add implements cache.ReflectorStore.
+func (m *mirror) Add(obj any) error { return m.change(obj, false) }
+
+// Update implements cache.ReflectorStore.
+func (m *mirror) Update(obj any) error { return m.change(obj, false) }
+
+// Delete implements cache.ReflectorStore.
+func (m *mirror) Delete(obj any) error { return m.change(obj, true) }
+
+// Resync implements cache.ReflectorStore.
+func (m *mirror) Resync() error { return nil }
+
+// Bookmark implements cache.ReflectorBookmarkStore: nothing changed up to this version.
+func (m *mirror) Bookmark(version string) error {
+	m.queue.push(position(version), "")
+	return nil
+}
+
+func (m *mirror) change(obj any, gone bool) error {
+	key, version, err := keyOf(obj)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	updates, err := m.set(nil, key, version, obj, gone)
+	m.queue.push(position(version), "", updates...)
+	return err
+}
+
+// set appends the change of one object, if it is one for the receiver.
+func (m *mirror) set(updates []source.Update, key, version string, obj any, gone bool) ([]source.Update, error) {
+	var out any
+	var err error
+	if !gone {
+		out, err = m.convert(obj)
+	}
+	if out != nil {
+		m.known[key] = version
+		return append(updates, source.Update{Ref: m.ref(key), Object: out}), err
+	}
+	if _, had := m.known[key]; had {
+		delete(m.known, key)
+		updates = append(updates, source.Update{Ref: m.ref(key)})
+	}
+	return updates, err
+}
+
+// Replace implements cache.ReflectorStore: it takes a complete list, which is one burst.
+func (m *mirror) Replace(list []any, version string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var updates []source.Update
+	there := make(map[string]bool, len(list))
+	for _, obj := range list {
+		key, version, err := keyOf(obj)
+		if err != nil {
+			return err
+		}
+		there[key] = true
+		if m.known[key] == version {
+			continue
+		}
+		if updates, err = m.set(updates, key, version, obj, false); err != nil {
+			return err
+		}
+	}
+	for key := range m.known {
+		if !there[key] {
+			updates, _ = m.set(updates, key, "", nil, true)
+		}
+	}
+	m.queue.push(position(version), m.name(), updates...)
+	return nil
+}
+
+// drop deletes all objects. The mirror's reflector must have ended.
+func (m *mirror) drop() { _ = m.Replace(nil, "") }
+
+func keyOf(obj any) (key, version string, err error) {
+	o, err := meta.Accessor(obj)
+	if err != nil {
+		return "", "", fmt.Errorf("read metadata: %w", err)
+	}
+	return model.Key(o.GetNamespace(), o.GetName()), o.GetResourceVersion(), nil
+}
+
+// position reads a resourceVersion as the number that it is since Kubernetes 1.35 by contract (KEP-5504), and before by
+// construction. What is none moves no position.
+func position(resourceVersion string) uint64 {
+	n, err := strconv.ParseUint(resourceVersion, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
