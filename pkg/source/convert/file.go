@@ -2,10 +2,13 @@ package convert
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -16,6 +19,9 @@ import (
 
 // maxObject is the largest object, as JSON: what an API server's store takes too.
 const maxObject = 3 << 19
+
+// maxProblems is how many faults of one file are told one by one.
+const maxProblems = 100
 
 // Schemas checks custom objects as an API server does. It fills in defaults and removes unknown fields in place.
 type Schemas interface {
@@ -70,8 +76,12 @@ func (f *Files) Convert(name string, data []byte) Result {
 		t := &tree{offset: offset}
 		sum := sha256.Sum256(c.text)
 		for _, n := range nodes {
-			run.document(t, n, hex.EncodeToString(sum[:8]), 0)
+			run.document(t, n, hex.EncodeToString(sum[:8]), false)
 		}
+	}
+	if more := len(run.Problems) - maxProblems; more > 0 {
+		run.Problems = run.Problems[:maxProblems]
+		run.problem(1, model.Ref{}, "there are %d more faults in this file", more)
 	}
 	return run.Result
 }
@@ -81,9 +91,11 @@ func (f *file) problem(line int, ref model.Ref, format string, args ...any) {
 }
 
 // document reads one object, or the items of a List.
-func (f *file) document(t *tree, n *yaml.Node, sum string, depth int) {
-	for n.Kind == yaml.AliasNode && depth <= maxDepth {
-		n, depth = n.Alias, depth+1
+func (f *file) document(t *tree, n *yaml.Node, sum string, inList bool) {
+	for hops := 0; n.Kind == yaml.AliasNode && hops < maxDepth; hops++ {
+		n = n.Alias
+		t.aliases++ // what the tree then reads counts as expanded
+		defer func() { t.aliases-- }()
 	}
 	line := n.Line + t.offset
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
@@ -95,12 +107,12 @@ func (f *file) document(t *tree, n *yaml.Node, sum string, depth int) {
 	}
 	kind, items := field(n, "kind"), child(n, "items")
 	if strings.HasSuffix(kind, "List") && items != nil && items.Kind == yaml.SequenceNode {
-		if depth > 3 {
-			f.problem(line, model.Ref{}, "lists stand within lists; write the items out")
+		if inList {
+			f.problem(line, model.Ref{Kind: kind}, "a list stands within a list; write its items out")
 			return
 		}
 		for _, item := range items.Content {
-			f.document(t, item, sum, depth+1)
+			f.document(t, item, sum, true)
 		}
 		return
 	}
@@ -108,7 +120,11 @@ func (f *file) document(t *tree, n *yaml.Node, sum string, depth int) {
 	v, err := t.value(n, "", 0)
 	if err != nil {
 		at, msg := lineOf(err, line)
-		f.problem(at, model.Ref{Kind: kind}, "%s", msg)
+		ref := model.Ref{Kind: kind}
+		if md := child(n, "metadata"); md != nil {
+			ref.Namespace, ref.Name = field(md, "namespace"), field(md, "name")
+		}
+		f.problem(at, ref, "%s", msg)
 		return
 	}
 	f.object(v.(map[string]any), &model.Text{File: f.name, Line: line, Lines: t.lines}, sum)
@@ -144,16 +160,21 @@ func (f *file) object(raw map[string]any, text *model.Text, sum string) {
 		return
 	}
 	obj, err := k.decode(&input{kind: k, version: version, json: data})
+	issues := unknown
 	if obj != nil {
-		unknown = append(unknown, obj.GetMeta().Issues...)
+		issues = append(issues, obj.GetMeta().Issues...)
 	}
 	var wrong *fieldError
 	if errors.As(err, &wrong) && len(invalid) == 0 {
-		invalid = []model.FieldIssue{{Path: wrong.path, Message: wrong.msg}}
+		invalid = []model.FieldIssue{{Path: badBase64(k, wrong.path, raw), Message: wrong.msg}}
 	}
 	if len(invalid) > 0 {
-		// A field that does not exist is often why another one is missing.
-		for _, i := range append(unknown, invalid...) {
+		for _, i := range issues {
+			if i.Unknown { // often why another field is missing
+				refuse(i.Path, i.Message)
+			}
+		}
+		for _, i := range invalid {
 			refuse(i.Path, i.Message)
 		}
 		return
@@ -161,7 +182,23 @@ func (f *file) object(raw map[string]any, text *model.Text, sum string) {
 	if obj == nil {
 		return
 	}
-	f.keep(obj, k, ref, text, unknown, raw, sum)
+	f.keep(obj, k, ref, text, issues, raw, sum)
+}
+
+// badBase64 finds the key of a Secret that its decoder could not read, and did not name.
+func badBase64(k *Kind, path string, raw map[string]any) string {
+	data, _ := raw["data"].(map[string]any)
+	if k.Kind != "Secret" || path != "" {
+		return path
+	}
+	for _, key := range slices.Sorted(maps.Keys(data)) {
+		if v, ok := data[key].(string); ok {
+			if _, err := base64.StdEncoding.DecodeString(v); err != nil {
+				return join("data", key)
+			}
+		}
+	}
+	return ""
 }
 
 // keep completes the metadata, as an API server does, and adds the object to the result.

@@ -22,12 +22,17 @@ func Service(o *corev1.Service) *model.Service {
 	}
 	ips := o.Spec.ClusterIPs
 	if len(ips) == 0 && o.Spec.ClusterIP != "" {
-		ips = []string{o.Spec.ClusterIP}
+		ips = []string{o.Spec.ClusterIP} // only in files
 	}
 	if len(ips) > 0 && ips[0] == corev1.ClusterIPNone {
 		s.Headless = true
 	} else {
 		s.Addresses = addrs(&s.Meta, "spec.clusterIPs", ips)
+	}
+	for i := range s.Issues {
+		if len(o.Spec.ClusterIPs) == 0 {
+			s.Issues[i].Path = "spec.clusterIP"
+		}
 	}
 	if p := o.Spec.InternalTrafficPolicy; p != nil {
 		s.InternalLocal = *p == corev1.ServiceInternalTrafficPolicyLocal
