@@ -267,6 +267,16 @@ func TestPushServesEnvoy(t *testing.T) {
 		})
 		load.stop(t)
 	})
+	t.Run("changed cluster without an endpoint resource", func(t *testing.T) {
+		r.update([]*snapshot.Resource{edsCluster(t, "bare", time.Second), endpoints(t, "bare", a)})
+		r.settled()
+		r.update(nil, snapshot.Key{Type: "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment", Name: "bare"})
+		r.settled()
+		r.update([]*snapshot.Resource{edsCluster(t, "bare", 4*time.Second)})
+		r.settled()
+		r.update(nil, snapshot.Key{Type: "type.googleapis.com/envoy.config.cluster.v3.Cluster", Name: "bare"})
+		r.settled()
+	})
 	t.Run("a new host and its cluster, then gone", func(t *testing.T) {
 		load := startLoad(l, "one")
 		r.update([]*snapshot.Resource{

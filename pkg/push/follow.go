@@ -40,10 +40,13 @@ func (st *stream) follow(typeURL, name string, n need) {
 	if kindOf(typeURL).free {
 		view = st.latest
 	}
+	subscribed := w != nil && st.wants(w, name)
 	if snapshot.LookupIn(view, st.variants, typeURL, name) == nil {
+		if subscribed && n == force {
+			w.mark(name, ask) // a cluster that lost its endpoints must not warm for ever
+		}
 		return
 	}
-	subscribed := w != nil && st.wants(w, name)
 	if subscribed && n == changed {
 		return // it has its own place in the order
 	}

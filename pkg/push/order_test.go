@@ -114,6 +114,34 @@ func TestChangedClusterGetsItsEndpointsAgain(t *testing.T) {
 	})
 }
 
+// Envoy acknowledges a cluster only when it is warm: its endpoints must not wait for that cluster's next version.
+func TestWarmingClusterThatChangesAgain(t *testing.T) {
+	bubble(t, Config{Hold: time.Hour}, func(t *testing.T, r *rig) {
+		c := full(t, r, "1")
+		r.src.Update(2, []*snapshot.Resource{res(t, listenerType, "l", "2", 2)})
+		c.want("Listener +l") // keeps the transition open
+		r.src.Update(3, []*snapshot.Resource{res(t, clusterType, "a", "3", 3)})
+		c.quiet()
+		r.src.Update(4, []*snapshot.Resource{res(t, endpointType, "a", "4", 4)})
+		c.quiet() // waits for its cluster
+		c.subscribe(endpointType, "a")
+		c.expect("ClusterLoadAssignment +a") // but not when asked for
+	})
+	bubble(t, Config{Hold: time.Hour}, func(t *testing.T, r *rig) {
+		c := full(t, r, "1")
+		r.src.Update(2, []*snapshot.Resource{res(t, endpointType, "a", "2", 2)})
+		eds := c.want("ClusterLoadAssignment +a")
+		r.src.Update(3, []*snapshot.Resource{res(t, clusterType, "a", "3", 3), res(t, clusterType, "b", "3", 3)})
+		c.quiet()
+		c.ack(eds)
+		cds := c.want("Cluster +a +b")
+		r.src.Update(4, []*snapshot.Resource{res(t, clusterType, "a", "4", 4), res(t, endpointType, "a", "4", 4)})
+		c.expect("ClusterLoadAssignment +a") // the warming a, version 3, needs it
+		c.quiet()
+		c.ack(cds)
+	})
+}
+
 func TestEndlessClusterChangesDoNotStarveRoutes(t *testing.T) {
 	bubble(t, Config{Hold: time.Hour}, func(t *testing.T, r *rig) {
 		c := full(t, r, "1")

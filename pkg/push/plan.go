@@ -95,7 +95,7 @@ func (st *stream) additions(w *watch, now time.Time) *discovery.DeltaDiscoveryRe
 	size := 0
 	for _, name := range names {
 		n := w.dirty[name]
-		if n != ask && st.clusterPending(w, name, now) {
+		if n == changed && st.clusterPending(w, name, now) {
 			continue
 		}
 		it, do := st.decide(w, name, n, false)
@@ -152,7 +152,8 @@ func (st *stream) expand(w *watch) {
 	}
 }
 
-// clusterPending holds an endpoint set whose cluster is about to change: Envoy would drop it or need it again.
+// clusterPending holds an endpoint set whose cluster is about to change: Envoy would need it again. It must not hold what
+// a cluster in flight waits for (ask, force): Envoy acknowledges CDS only when its changed clusters are warm.
 func (st *stream) clusterPending(w *watch, name string, now time.Time) bool {
 	cds := st.watches[clusterType]
 	if w.url != endpointType || cds == nil || (!st.deadline.IsZero() && !now.Before(st.deadline)) {
