@@ -171,7 +171,9 @@ func TestBrokenFileKeepsTheLastGoodObjects(t *testing.T) {
 		t.Error("service a is gone with the document that cannot be read")
 	}
 	write(t, a, service("b", 82))
-	w.until(t, "fixed, and a gone", func() bool { return len(w.problems) == 0 && w.service("a") == nil && w.service("b").Ports[0].Number == 82 })
+	w.until(t, "fixed, and a gone", func() bool {
+		return len(w.problems) == 0 && w.service("a") == nil && w.service("b").Ports[0].Number == 82
+	})
 	// A file that is empty for an instant takes nothing away: here, truncated and written again.
 	w.deleted = nil
 	for i := range 30 {
@@ -335,5 +337,30 @@ func TestUnchangedObjectsAreNotHandedOverAgain(t *testing.T) {
 func TestRunNeedsAFolder(t *testing.T) {
 	if err := New(Config{Dir: filepath.Join(t.TempDir(), "none")}).Run(t.Context(), newWorld()); err == nil {
 		t.Error("no error for a folder that does not exist")
+	}
+}
+
+// One bad file of each sort among 500 good ones: the 500 are there, and each bad one says why.
+func TestOneBadAmongManyGood(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 500 {
+		write(t, filepath.Join(dir, fmt.Sprintf("s%03d.yaml", i)), service(fmt.Sprintf("s%d", i), 80))
+	}
+	bad := map[string]string{
+		"syntax.yaml": "a: b: c", "kind.yaml": "apiVersion: networking.istio.io/v1\nkind: VirtualSrvice\nmetadata: {name: a}\n",
+		"binary.json": "\x00\x01", "type.yaml": "apiVersion: v1\nkind: Service\nmetadata: {name: x}\nspec: []\n",
+	}
+	for name, text := range bad {
+		write(t, filepath.Join(dir, name), text)
+	}
+	if err := os.Symlink("nowhere", filepath.Join(dir, "link.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	w := start(t, dir)
+	if len(w.objects) != 500 || w.applies != 1 {
+		t.Errorf("%d objects in %d bursts, want 500 in one", len(w.objects), w.applies)
+	}
+	if len(w.problems) != len(bad)+1 {
+		t.Errorf("problems\n%s\nwant one for each of %d bad files", w.all(), len(bad)+1)
 	}
 }
