@@ -92,6 +92,8 @@ type RouteMatch struct {
 	Source *SourceMatch
 	// GRPC takes only gRPC requests.
 	GRPC bool
+	// Port limits a route of the mesh to one port of its host, 0 takes all; at a gateway the server has the port.
+	Port uint16
 	// Fraction takes only this part of the requests, in millionths; nil takes all.
 	Fraction *uint32
 }

@@ -18,6 +18,9 @@ type Binding struct {
 	Meta  *model.Meta
 	// Server is the key of the server it binds to, empty in the mesh.
 	Server string
+	// Visible are the namespaces whose clients see the object (exportTo) in the mesh; empty means all. Others get what
+	// the host has without it.
+	Visible []string
 }
 
 // TCPBinding is what one route object contributes to the connections of a server or of the mesh.

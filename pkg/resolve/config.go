@@ -6,6 +6,10 @@ import "net/netip"
 type Config struct {
 	// ClusterDomain ends the names of Services ("cluster.local").
 	ClusterDomain string
+	// TrustDomain begins the SPIFFE identities of the mesh.
+	TrustDomain string
+	// ServiceCIDRs are the ranges that the addresses of Services are taken from.
+	ServiceCIDRs []netip.Prefix
 	// RootNamespace holds mesh-wide defaults of DestinationRules ("fairlead-system", "istio-system").
 	RootNamespace string
 	// Controller is the name that a GatewayClass carries to be ours.
@@ -36,6 +40,8 @@ type Stub struct {
 func DefaultConfig() Config {
 	return Config{
 		ClusterDomain:  "cluster.local",
+		TrustDomain:    "cluster.local",
+		ServiceCIDRs:   []netip.Prefix{netip.MustParsePrefix("10.96.0.0/12")},
 		RootNamespace:  "fairlead-system",
 		Controller:     "fairlead.io/gateway-controller",
 		GatewayLabels:  map[string]string{"istio": "ingressgateway", "app": "istio-ingressgateway", "fairlead.io/gateway": "node"},

@@ -1,0 +1,36 @@
+package resolve
+
+import "fairlead.io/fairlead/pkg/table"
+
+// Resolved is the whole stage: every table that the translation reads.
+type Resolved struct {
+	Config    Config
+	Inputs    *Inputs
+	Hosts     *Hosts
+	Policies  *Policies
+	Clusters  *Clusters
+	Endpoints *Endpoints
+	API       *GatewayAPI
+	Traffic   *Traffic
+	Servers   *Servers
+	HTTP      *VirtualHosts
+	Outbound  *Outbound
+}
+
+// New declares the tables of the stage in flow order.
+func New(e *table.Engine, cfg Config) *Resolved {
+	in := NewInputs(e)
+	hosts := newHosts(e, cfg, in)
+	policies := newPolicies(e, cfg, in, hosts)
+	clusters := newClusters(e, cfg, in, hosts, policies)
+	endpoints := newEndpoints(e, cfg, in, hosts, policies, clusters)
+	api := newGatewayAPI(e, cfg, in, hosts)
+	traffic := newTraffic(e, cfg, in, hosts, policies)
+	servers := newServers(e, api.Gateways, traffic.Gateways)
+	http := newVirtualHosts(e, servers, api.Routes, traffic.Routes)
+	return &Resolved{
+		Config: cfg, Inputs: in, Hosts: hosts, Policies: policies, Clusters: clusters, Endpoints: endpoints,
+		API: api, Traffic: traffic, Servers: servers, HTTP: http,
+		Outbound: newOutbound(e, cfg, hosts, policies, http, traffic),
+	}
+}

@@ -1,0 +1,128 @@
+package translate
+
+import (
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
+	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+
+	"fairlead.io/fairlead/pkg/model"
+	"fairlead.io/fairlead/pkg/resolve"
+	"fairlead.io/fairlead/pkg/snapshot"
+	"fairlead.io/fairlead/pkg/table"
+)
+
+// scopeType is the type URL of scoped routes; go-control-plane names no constant for it.
+const scopeType = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
+
+func (o *Outputs) declareEndpoints() {
+	t := o.res.Endpoints.Table
+	o.declare(resource.EndpointType, "xds endpoints", func(r *table.Reader, name string) (*snapshot.Resource, bool) {
+		e, ok := table.Get(r, t, name)
+		if !ok {
+			return nil, false
+		}
+		return encode(r, name, Endpoints(e, model.Locality{}), e.Origins)
+	}, []table.Trigger{t}, table.UrgentStage())
+}
+
+func (o *Outputs) declareClusters() {
+	t := o.res.Clusters.Table
+	fixed := fixedClusters()
+	names := make([]string, len(fixed))
+	for i, c := range fixed {
+		names[i] = c.Name
+	}
+	o.declare(resource.ClusterType, "xds clusters", func(r *table.Reader, name string) (*snapshot.Resource, bool) {
+		for _, c := range fixed {
+			if c.Name == name {
+				return encode(r, name, c, nil)
+			}
+		}
+		c, ok := table.Get(r, t, name)
+		if !ok {
+			return nil, false
+		}
+		return encode(r, name, Cluster(c), c.Origins)
+	}, []table.Trigger{t, o.res.Fixed(o.engine, "fixed clusters", names)})
+}
+
+func (o *Outputs) declareScopes() {
+	t := o.res.Outbound.Scopes
+	o.declare(scopeType, "xds scopes", func(r *table.Reader, address string) (*snapshot.Resource, bool) {
+		s, ok := table.Get(r, t, address)
+		if !ok {
+			return nil, false
+		}
+		return encode(r, address, Scope(address, s.Table, model.MeshTag, address), []model.Ref{s.Origin})
+	}, []table.Trigger{t})
+}
+
+// declareSecrets publishes the Secrets and ConfigMaps that a server or a cluster names, and no other.
+func (o *Outputs) declareSecrets() {
+	servers := table.NewIndex(o.res.Servers.Ports, "secrets of servers", func(_ string, p *resolve.Port) []string {
+		var names []string
+		for i := range p.Servers {
+			if t := p.Servers[i].TLS; t != nil {
+				names = appendNames(names, append(t.Certificates, t.ValidationName)...)
+			}
+		}
+		return names
+	})
+	clusters := table.NewIndex(o.res.Clusters.Table, "secrets of clusters", func(_ string, c *model.Cluster) []string {
+		if t := c.Policy.TLS; t != nil {
+			return appendNames(nil, t.CertificateName, t.ValidationName)
+		}
+		return nil
+	})
+	o.declare(resource.SecretType, "xds secrets", func(r *table.Reader, name string) (*snapshot.Resource, bool) {
+		s, ref, ok := o.secret(r, name)
+		if !ok {
+			return nil, false
+		}
+		return encode(r, name, s, []model.Ref{ref})
+	}, []table.Trigger{servers, clusters})
+}
+
+func appendNames(names []string, more ...string) []string {
+	for _, n := range more {
+		if n != "" {
+			names = append(names, n)
+		}
+	}
+	return names
+}
+
+// secret reads the object that an SDS name stands for. Material that does not check is not served: the gateway's
+// condition says so, and its listener keeps the former certificate.
+func (o *Outputs) secret(r *table.Reader, name string) (*tlsv3.Secret, model.Ref, bool) {
+	kind, key, ca := resolve.ParseSecretName(name)
+	if kind == "ConfigMap" {
+		c, ok := table.Get(r, o.res.Inputs.ConfigMaps, key)
+		if !ok || resolve.CheckCABundle([]byte(c.Data["ca.crt"])) != nil {
+			return nil, model.Ref{}, false
+		}
+		return validation(name, []byte(c.Data["ca.crt"])), c.Ref, true
+	}
+	s, ok := table.Get(r, o.res.Inputs.Secrets, key)
+	if !ok {
+		return nil, model.Ref{}, false
+	}
+	if ca {
+		bundle := resolve.CABundle(s)
+		return validation(name, bundle), s.Ref, resolve.CheckCABundle(bundle) == nil
+	}
+	cert, private := resolve.KeyPair(s)
+	return &tlsv3.Secret{Name: name, Type: &tlsv3.Secret_TlsCertificate{TlsCertificate: &tlsv3.TlsCertificate{
+		CertificateChain: inline(cert), PrivateKey: inline(private),
+	}}}, s.Ref, resolve.CheckKeyPair(cert, private) == nil
+}
+
+func validation(name string, bundle []byte) *tlsv3.Secret {
+	return &tlsv3.Secret{Name: name, Type: &tlsv3.Secret_ValidationContext{ValidationContext: &tlsv3.CertificateValidationContext{
+		TrustedCa: inline(bundle),
+	}}}
+}
+
+func inline(b []byte) *corev3.DataSource {
+	return &corev3.DataSource{Specifier: &corev3.DataSource_InlineBytes{InlineBytes: b}}
+}

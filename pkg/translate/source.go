@@ -1,0 +1,91 @@
+package translate
+
+import (
+	"strings"
+	"sync"
+
+	"fairlead.io/fairlead/pkg/snapshot"
+	"fairlead.io/fairlead/pkg/table"
+)
+
+// Source shows the published tables as snapshots of resources.
+func (o *Outputs) Source() snapshot.Source { return &published{o: o, ready: make(chan struct{})} }
+
+type published struct {
+	o     *Outputs
+	once  sync.Once
+	ready chan struct{}
+}
+
+// Latest implements snapshot.Source.
+func (p *published) Latest() snapshot.Snapshot {
+	s := p.o.engine.Snapshot()
+	if s.Seq == 0 {
+		return nil
+	}
+	return view{p.o, s}
+}
+
+// Ready implements snapshot.Source.
+func (p *published) Ready() <-chan struct{} {
+	p.once.Do(func() {
+		first := p.o.engine.Snapshot()
+		if first.Seq > 0 {
+			close(p.ready)
+			return
+		}
+		go func() {
+			<-first.Next()
+			close(p.ready)
+		}()
+	})
+	return p.ready
+}
+
+// view is one published state.
+type view struct {
+	o *Outputs
+	s *table.Snapshot
+}
+
+func (v view) Seq() uint64            { return v.s.Seq }
+func (v view) Position() uint64       { return v.s.Position }
+func (v view) Newer() <-chan struct{} { return v.s.Next() }
+
+func (v view) Get(k snapshot.Key) *snapshot.Resource {
+	t, ok := v.o.byType[k.Type]
+	if !ok {
+		return nil
+	}
+	r, _ := t.Get(v.s, rowKey(k.Name, k.Variant))
+	return r
+}
+
+func (v view) Range(typeURL string, fn func(*snapshot.Resource) bool) {
+	if t, ok := v.o.byType[typeURL]; ok {
+		t.Range(v.s, func(_ string, r *snapshot.Resource) bool { return fn(r) })
+	}
+}
+
+func (v view) ChangesSince(seq uint64) ([]snapshot.Key, bool) {
+	changes, ok := v.s.ChangesSince(seq)
+	if !ok {
+		return nil, false
+	}
+	keys := make([]snapshot.Key, 0, len(changes))
+	for _, c := range changes {
+		if typeURL, ok := v.o.types[c.Table]; ok {
+			name, variant, _ := strings.Cut(c.Key, " ")
+			keys = append(keys, snapshot.Key{Type: typeURL, Name: name, Variant: variant})
+		}
+	}
+	return keys, true
+}
+
+// rowKey is the key of a resource in its table. Resource names have no spaces.
+func rowKey(name, variant string) string {
+	if variant == "" {
+		return name
+	}
+	return name + " " + variant
+}

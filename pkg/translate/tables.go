@@ -1,0 +1,69 @@
+package translate
+
+import (
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"fairlead.io/fairlead/pkg/model"
+	"fairlead.io/fairlead/pkg/resolve"
+	"fairlead.io/fairlead/pkg/snapshot"
+	"fairlead.io/fairlead/pkg/table"
+)
+
+// Outputs are the published tables: one a resource type, keyed by resource name and, after a space, its variant.
+type Outputs struct {
+	engine *table.Engine
+	byType map[string]*table.Output[*snapshot.Resource]
+	types  map[string]string // table name → type URL
+
+	res     *resolve.Resolved
+	gateway *table.Derived[*part]
+	named   *table.Derived[*part]
+}
+
+// part is an encoded piece of a resource, and whose it is.
+type part struct {
+	bytes   []byte
+	origins []model.Ref
+}
+
+func (p *part) Equal(o *part) bool { return string(p.bytes) == string(o.bytes) }
+
+// New declares the tables of the stage. The endpoints come first: they are the urgent lane.
+func New(e *table.Engine, res *resolve.Resolved) *Outputs {
+	o := &Outputs{engine: e, res: res, byType: map[string]*table.Output[*snapshot.Resource]{}, types: map[string]string{}}
+	o.declareEndpoints()
+	o.declareClusters()
+	o.declareSecrets()
+	o.declareRoutes()
+	o.declareScopes()
+	o.declareListeners()
+	return o
+}
+
+// declare makes a published table of resources of one type.
+func (o *Outputs) declare(typeURL, name string, fn func(*table.Reader, string) (*snapshot.Resource, bool), triggers []table.Trigger, opts ...table.Option) {
+	same := func(a, b *snapshot.Resource) bool { return a.Hash == b.Hash }
+	t := table.NewDerived(o.engine, name, fn, triggers, append(opts, table.Equal(same))...)
+	o.byType[typeURL] = table.Publish(t)
+	o.types[name] = typeURL
+}
+
+// encode makes the resource of a message. A message that does not encode (a string that is not UTF-8) is left out: the
+// readers refuse such objects before.
+func encode(r *table.Reader, name string, m proto.Message, origins []model.Ref) (*snapshot.Resource, bool) {
+	res, err := snapshot.Encode(name, m, r.Position(), origins...)
+	if err != nil {
+		return nil, false
+	}
+	return res, true
+}
+
+// encodePart encodes a message as an element of a repeated field of its parent.
+func encodePart(field protowire.Number, m proto.Message) ([]byte, bool) {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return nil, false
+	}
+	return protowire.AppendBytes(protowire.AppendTag(nil, field, protowire.BytesType), b), true
+}
