@@ -214,7 +214,7 @@ func (st *stream) decide(w *watch, name string, n need, trial bool) (item, choic
 	if !trial && !same {
 		it.res, it.stub = st.allowed(w, &it)
 		switch {
-		case it.res == nil && n == ask && !it.known:
+		case it.res == nil && n == ask && (!it.known || w.url != routeType):
 			return st.substitute(w, it)
 		case it.res == nil:
 			return it, skip

@@ -180,8 +180,10 @@ func (q *quarantine) wait() <-chan struct{} {
 
 // local tells whether Envoy's words speak of its machine and not of the resource: another node may well accept it.
 func local(message string) bool {
-	for _, s := range []string{"cannot bind", "Address already in use", "Cannot assign requested address",
-		"network namespace", "Too many open files", "Permission denied"} {
+	for _, s := range []string{
+		"cannot bind", "Address already in use", "Cannot assign requested address",
+		"network namespace", "Too many open files", "Permission denied",
+	} {
 		if strings.Contains(message, s) {
 			return true
 		}

@@ -173,8 +173,10 @@ func (s *Server) observe(snap snapshot.Snapshot) time.Time {
 // allKeys lists what a snapshot has, and what was tracked before it.
 func (s *Server) allKeys(snap snapshot.Snapshot) []snapshot.Key {
 	keys := s.status.keys()
-	for _, t := range []string{clusterType, endpointType, secretType, listenerType, routeType, scopedRouteType,
-		virtualHostType, workloadType, verdictType} {
+	for _, t := range []string{
+		clusterType, endpointType, secretType, listenerType, routeType, scopedRouteType,
+		virtualHostType, workloadType, verdictType,
+	} {
 		snap.Range(t, func(r *snapshot.Resource) bool {
 			keys = append(keys, snapshot.Key{Type: r.Type, Name: r.Name, Variant: r.Variant})
 			return true

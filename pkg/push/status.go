@@ -181,13 +181,6 @@ func (s *Status) find(r *snapshot.Resource) *track {
 	return nil
 }
 
-// last gives the resource that a track counts.
-func (s *Status) last(t *track) *snapshot.Resource {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return t.res
-}
-
 // reject notes a refusal by a stream; an empty message takes it back.
 func (s *Status) reject(t *track, stream uint64, r Rejection) {
 	s.mu.Lock()
