@@ -38,24 +38,3 @@ func takesAll(m *model.RouteMatch) bool {
 	return path && m.Method == nil && m.Scheme == nil && m.Authority == nil && len(m.Headers) == 0 && len(m.Query) == 0 &&
 		m.Source == nil && !m.GRPC && m.Fraction == nil
 }
-
-// sortHTTPRoutes puts the matches of all HTTPRoutes of one host in the order that Gateway API demands.
-func sortHTTPRoutes(bound []*Binding) []model.Route {
-	type ranked struct {
-		route *model.Route
-		rank  Rank
-		meta  *model.Meta
-	}
-	var all []ranked
-	for _, b := range bound {
-		for i := range b.Routes {
-			all = append(all, ranked{&b.Routes[i], b.Ranks[i], b.Meta})
-		}
-	}
-	slices.SortStableFunc(all, func(a, b ranked) int { return compareRanks(a.rank, a.meta, b.rank, b.meta) })
-	routes := make([]model.Route, len(all))
-	for i := range all {
-		routes[i] = *all[i].route
-	}
-	return routes
-}
