@@ -85,6 +85,9 @@ func TestBombsAreRefused(t *testing.T) {
 			if len(result.Problems) == 0 || len(result.Problems) > 100 || len(result.Objects) > 0 {
 				t.Errorf("%d problems, %d objects; want it refused, and briefly", len(result.Problems), len(result.Objects))
 			}
+			if strings.Contains(name, "aliases") && !strings.Contains(result.Problems[0].Message, "aliases expand") {
+				t.Errorf("refused for %q, and not for its aliases: it has been expanded first", result.Problems[0].Message)
+			}
 		})
 	}
 }
