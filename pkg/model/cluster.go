@@ -43,7 +43,8 @@ type Host struct {
 	External   bool // MESH_EXTERNAL
 	// ExportTo lists the namespaces that may see it; empty or "*" means all.
 	ExportTo []string
-	// Selector picks pods and WorkloadEntries of a ServiceEntry (workloadSelector).
+	// Selector picks pods and WorkloadEntries of a ServiceEntry (workloadSelector); for a Service, whose pods are in its
+	// EndpointSlices, WorkloadEntries only.
 	Selector map[string]string
 	// Inline are the endpoints that a ServiceEntry lists.
 	Inline []WorkloadEndpoint
@@ -77,6 +78,8 @@ type HostPort struct {
 	Number   uint16
 	Target   uint16 // port of the endpoint when it is a fixed number of a ServiceEntry; 0: same, or by slice
 	Protocol Protocol
+	// TargetName is the name of a Service's targetPort, for WorkloadEntries that it selects.
+	TargetName string
 }
 
 // Resolution is how the endpoints of a Host are found.
@@ -152,6 +155,8 @@ type Discovery struct {
 	Resolution Resolution
 	// DNS are the names to resolve, or addresses, when Resolution is a DNS one.
 	DNS []ClusterEndpoint
+	// UpstreamPort replaces the port that the client asked for when Resolution is ResolveNone; 0 keeps it.
+	UpstreamPort uint16
 }
 
 // TrafficPolicy is the merged policy of a cluster.
@@ -161,15 +166,18 @@ type TrafficPolicy struct {
 	Outlier *Outlier
 	TLS     *UpstreamTLS
 	PROXY   int // PROXY protocol version to send, 0 none
-	Tunnel  *Tunnel
-	// MaxRetries and others nil: Envoy's default is not used, see translate.
+	// RetryBudget bounds retries by the load; nil: ConnectionPool.MaxRetries does.
+	RetryBudget *RetryBudget
+	// Refused, when not empty, says why nothing may be sent: a security setting that cannot be met. Such a cluster has no
+	// endpoints.
+	Refused string
 }
 
-// Tunnel is an HTTP CONNECT or POST proxy to go through.
-type Tunnel struct {
-	Protocol   string // CONNECT, POST
-	TargetHost string
-	TargetPort uint32
+// RetryBudget allows Percent of the active and pending requests as retries, and always MinConcurrency of them.
+type RetryBudget struct {
+	Percent        float64
+	MinConcurrency uint32
+	Interval       time.Duration
 }
 
 // LBKind is a load-balancing algorithm.
@@ -225,6 +233,7 @@ type ConnectionPool struct {
 	Keepalive                                           *Keepalive
 	H2Upgrade                                           *bool
 	UseClientProtocol                                   bool
+	HTTP2Keepalive                                      *HTTP2Keepalive
 }
 
 // Keepalive is TCP keepalive.
@@ -233,6 +242,9 @@ type Keepalive struct {
 	Time, Interval time.Duration
 }
 
+// HTTP2Keepalive are PING frames; Timeout zero is Interval's half, at most 20 s.
+type HTTP2Keepalive struct{ Interval, Timeout time.Duration }
+
 // Outlier ejects hosts that fail.
 type Outlier struct {
 	Consecutive5xx, ConsecutiveGateway, ConsecutiveLocal *uint32
@@ -240,6 +252,8 @@ type Outlier struct {
 	Interval, BaseEjection                               time.Duration
 	MaxEjectionPercent                                   *uint32
 	MinHealthPercent                                     uint32
+	// ErrorCodes are the HTTP statuses that count as errors; empty: 5xx.
+	ErrorCodes []uint32
 }
 
 // TLSMode is how connections to a cluster are secured.
@@ -270,7 +284,9 @@ type UpstreamTLS struct {
 type ClusterEndpoints struct {
 	Cluster   string
 	Endpoints []ClusterEndpoint
-	Origins   []Ref
+	// Locality asks for another set by the client's locality; nil serves all clients the same.
+	Locality *LocalityLB
+	Origins  []Ref
 }
 
 // ClusterEndpoint is one host of a cluster, by address (or name, for DNS clusters) and port.
