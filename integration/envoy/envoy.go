@@ -16,7 +16,7 @@ import (
 )
 
 // Version is the Envoy that hack/tools/versions.sh pins.
-const Version = "1.40.0"
+const Version = bootstrap.EnvoyVersion
 
 // startTimeout is how long an Envoy may take until its admin interface answers: 0.1 s alone, much more on a busy machine.
 const startTimeout = 30 * time.Second

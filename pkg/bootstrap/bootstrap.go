@@ -21,6 +21,9 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
+// EnvoyVersion is the Envoy that hack/tools/versions.sh pins and that the bootstrap is written for.
+const EnvoyVersion = "1.40.0"
+
 // XDSCluster is the name of the static cluster that leads to the control plane.
 const XDSCluster = "fairlead-xds"
 
