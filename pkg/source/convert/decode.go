@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -91,7 +92,11 @@ func strict(data []byte, into any) ([]model.FieldIssue, error) {
 	if !errors.As(err, &wrong) {
 		return issues, &fieldError{msg: strings.TrimPrefix(err.Error(), "json: ")}
 	}
-	return issues, &fieldError{pathAt(data, wrong.Offset), fmt.Sprintf("a %s stands here, the field needs %s", wrong.Value, jsonType(wrong.Type.Kind().String()))}
+	msg := fmt.Sprintf("a %s stands here, the field needs %s", wrong.Value, jsonType(wrong.Type.Kind().String()))
+	if wrong.Type.Kind() == reflect.String && (wrong.Value == "bool" || strings.HasPrefix(wrong.Value, "number")) {
+		msg += "; put quotes around it"
+	}
+	return issues, &fieldError{pathAt(data, wrong.Offset), msg}
 }
 
 func unknownField(path string) model.FieldIssue {

@@ -76,7 +76,7 @@ func (s *Set) Check(group, kindName string, obj map[string]any) (unknown, invali
 		errs, _ = k.rules.Validate(context.Background(), nil, k.structural, obj, nil, celconfig.RuntimeCELCostBudget)
 	}
 	for _, e := range errs {
-		invalid = append(invalid, model.FieldIssue{Path: path(e), Message: e.ErrorBody()})
+		invalid = append(invalid, model.FieldIssue{Path: path(e), Message: message(e)})
 	}
 	return unknown, invalid
 }
@@ -86,6 +86,18 @@ func path(e *field.Error) string {
 		return ""
 	}
 	return e.Field
+}
+
+// message says what an API server says, and what to do where that is not plain: YAML reads yes, no, on, off, y and n without
+// quotes as true and false.
+func message(e *field.Error) string {
+	msg := e.ErrorBody()
+	for _, t := range []string{"boolean", "integer", "number"} {
+		if strings.HasSuffix(msg, `must be of type string: "`+t+`"`) {
+			return msg + "; put quotes around it"
+		}
+	}
+	return msg
 }
 
 func (s *Set) kind(group, name string) *kind {

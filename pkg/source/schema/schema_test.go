@@ -108,7 +108,7 @@ func TestFaultsAreNamedByPath(t *testing.T) {
 			"fairlead.io", "VirtualService", "{hosts: [a], http: [{rout: []}]}", "", "spec.http[0]", "exactly one of route",
 		},
 		"ours in the Istio group": {
-			"networking.istio.io", "DestinationRule", "{host: 1}", "", "spec.host", "must be of type string",
+			"networking.istio.io", "DestinationRule", "{host: 1}", "", "spec.host", "put quotes around it",
 		},
 	}
 	s := New()
