@@ -29,7 +29,9 @@ func FuzzConvert(f *testing.F) {
 		}
 	}
 	for _, b := range bombs() {
-		f.Add([]byte(b))
+		if len(b) < 4096 { // the fuzzer works on small inputs
+			f.Add([]byte(b))
+		}
 	}
 	files := convert.NewFiles(schema.New())
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -122,8 +122,8 @@ func keyOf(obj any) (key, version string, err error) {
 	return model.Key(o.GetNamespace(), o.GetName()), o.GetResourceVersion(), nil
 }
 
-// position reads a resourceVersion as the number that it is since Kubernetes 1.35 by contract (KEP-5504), and before by
-// construction. What is none moves no position.
+// position reads a resourceVersion as the number that it is in every API server that stands on etcd. What is none moves no
+// position.
 func position(resourceVersion string) uint64 {
 	n, err := strconv.ParseUint(resourceVersion, 10, 64)
 	if err != nil {
