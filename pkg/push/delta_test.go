@@ -24,6 +24,18 @@ func TestWaitsForReady(t *testing.T) {
 	})
 }
 
+func TestIdleClientSurvivesSnapshots(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, r *rig) {
+		c := r.client("n") // connected, and has asked for nothing
+		for i := range 5 {
+			r.src.Update(uint64(i+1), []*snapshot.Resource{res(t, clusterType, "a", string(rune('a'+i)), uint64(i+1))})
+			c.quiet()
+		}
+		c.subscribe(clusterType)
+		c.expect("Cluster +a")
+	})
+}
+
 func TestWildcardOfNothingIsAnswered(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, r *rig) {
 		r.src.Update(1, nil)

@@ -13,9 +13,24 @@ import (
 
 // next gives the next response that may travel, or nil.
 func (st *stream) next(now time.Time) *discovery.DeltaDiscoveryResponse {
-	if st.step(now); st.snap == nil {
-		return nil
+	for {
+		st.step(now)
+		if st.snap == nil {
+			return nil
+		}
+		if msg := st.plan(now); msg != nil {
+			return msg
+		}
+		// What was looked at and found equal may have completed the transition: then begin the next one.
+		if st.snap.Seq() >= st.latest.Seq() || !st.settled(now) {
+			st.step(now)
+			return nil
+		}
 	}
+}
+
+// plan gives a response of the present transition, or nil.
+func (st *stream) plan(now time.Time) *discovery.DeltaDiscoveryResponse {
 	for _, w := range st.ranked {
 		if w.inflight == nil {
 			if msg := st.additions(w, now); msg != nil {
@@ -30,11 +45,6 @@ func (st *stream) next(now time.Time) *discovery.DeltaDiscoveryResponse {
 			}
 		}
 	}
-	// What was looked at and found equal may have completed the transition: begin the next one.
-	if st.snap.Seq() < st.latest.Seq() && st.settled(now) {
-		return st.next(now)
-	}
-	st.step(now)
 	return nil
 }
 

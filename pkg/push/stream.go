@@ -212,7 +212,7 @@ func (st *stream) complete(now time.Time) bool {
 // step advances the transition.
 func (st *stream) step(now time.Time) {
 	st.refresh()
-	if st.snap == nil || len(st.ranked) == 0 {
+	if st.snap == nil {
 		return
 	}
 	if st.settled(now) && st.snap.Seq() < st.latest.Seq() {
@@ -222,7 +222,7 @@ func (st *stream) step(now time.Time) {
 	switch {
 	case st.complete(now):
 		st.deadline = time.Time{}
-		if st.acknowledged() && st.settledSeq.Swap(st.snap.Seq()) != st.snap.Seq() {
+		if len(st.ranked) > 0 && st.acknowledged() && st.settledSeq.Swap(st.snap.Seq()) != st.snap.Seq() {
 			st.srv.status.notify()
 		}
 	case st.deadline.IsZero():
