@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
 
 	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/source"
@@ -205,21 +206,7 @@ func badBase64(k *Kind, path string, raw map[string]any) string {
 func (f *file) keep(obj object, k *Kind, ref model.Ref, text *model.Text, issues []model.FieldIssue, raw map[string]any, sum string) {
 	m := obj.GetMeta()
 	m.Ref, m.Issues = ref, issues
-	if p, ok := obj.(*model.Pod); ok {
-		status, _ := raw["status"].(map[string]any)
-		if _, told := status["conditions"]; !told {
-			// Nobody probes the pods of a folder: one that has an address and says nothing else is ready.
-			p.Ready = len(p.Addresses) > 0
-		}
-	}
-	if e, ok := obj.(*model.EndpointSlice); ok {
-		for i := range e.Endpoints {
-			if p := e.Endpoints[i].Pod; p != "" {
-				_, name := model.SplitKey(p)
-				e.Endpoints[i].Pod = model.Key(ref.Namespace, name)
-			}
-		}
-	}
+	complete(obj, raw, ref)
 	spec := map[string]any{}
 	for key, v := range raw {
 		if key != "metadata" && key != "status" && key != "apiVersion" {
@@ -235,6 +222,31 @@ func (f *file) keep(obj object, k *Kind, ref model.Ref, text *model.Text, issues
 	}
 	data, _ := json.Marshal(spec) // raw has been marshaled before
 	f.Objects = append(f.Objects, Read{Ref: ref, Object: obj, Meta: m, Spec: hash(string(data))})
+}
+
+// complete adds what a cluster's API server and kubelets would.
+func complete(obj object, raw map[string]any, ref model.Ref) {
+	switch o := obj.(type) {
+	case *model.Pod:
+		status, _ := raw["status"].(map[string]any)
+		if _, told := status["conditions"]; !told {
+			// Nobody probes the pods of a folder: one that has an address and says nothing else is ready.
+			o.Ready = len(o.Addresses) > 0
+		}
+	case *model.Namespace:
+		o.Labels = maps.Clone(o.Labels)
+		if o.Labels == nil {
+			o.Labels = map[string]string{}
+		}
+		o.Labels[corev1.LabelMetadataName] = ref.Name
+	case *model.EndpointSlice: // its own namespace may have been left out
+		for i := range o.Endpoints {
+			if p := o.Endpoints[i].Pod; p != "" {
+				_, name := model.SplitKey(p)
+				o.Endpoints[i].Pod = model.Key(ref.Namespace, name)
+			}
+		}
+	}
 }
 
 // trimmed keeps the lines of fields that something is wrong with: pods and slices are many, and nobody asks for others.

@@ -70,6 +70,9 @@ func New(cfg Config) *Source {
 	return &Source{
 		cfg: cfg, reader: cfg.reader(), log: log.With("source", "files"), store: newStore(),
 		watched: map[string]stamp{}, stamps: map[string]stamp{}, dirty: map[string]bool{},
+		// Clients show the positions of the server before a restart; one that began at zero again would seem to be behind
+		// them, and what was edited since would wait.
+		position: uint64(time.Now().UnixMicro()),
 	}
 }
 
