@@ -50,6 +50,8 @@ type DownstreamTLS struct {
 	Mode           DownstreamTLSMode
 	Certificates   []string // SDS names
 	ValidationName string   // SDS name of the CA that client certificates must chain to
+	// AllowUntrusted lets in clients whose certificate does not verify (Gateway API AllowInsecureFallback).
+	AllowUntrusted bool
 	// Files, where a Gateway names paths instead of Secrets.
 	CertificateFile, KeyFile, CAFile string
 	SubjectAltNames                  []string

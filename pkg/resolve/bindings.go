@@ -41,12 +41,18 @@ type RouteState struct {
 	Bindings []Binding
 	TCP      []TCPBinding
 	Status   model.ObjectStatus
+
+	// attached are the listeners of Gateway API Gateways that took the route (listenerKey).
+	attached []string
 }
 
 // GatewayState is a gateway object of either kind, resolved.
 type GatewayState struct {
 	Servers []model.Server
 	Status  model.ObjectStatus
+
+	// listeners are what HTTPRoutes attach to; nil for other kinds, and for a Gateway that is not ours.
+	listeners []gatewayListener
 }
 
 // bindingKey is how bindings are indexed: "config|host".

@@ -47,6 +47,11 @@ func (a Rank) compare(b Rank) int {
 	)
 }
 
+// compareWithin gives the order of two matches of one object.
+func compareWithin(a, b Rank) int {
+	return cmp.Or(a.compare(b), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Match, b.Match))
+}
+
 // rankOf gives the rank of one match.
 func rankOf(m *gatewayv1.HTTPRouteMatch, rule, match int) Rank {
 	k := Rank{Path: anyPath, Rule: rule, Match: match, Method: m.Method != nil}
@@ -103,7 +108,7 @@ func sortHTTPRoutes(bindings []*Binding) []model.Route {
 			return c
 		}
 		if x.b.Meta.Ref == y.b.Meta.Ref {
-			return cmp.Or(cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Match, b.Match))
+			return compareWithin(a, b)
 		}
 		if x.b.Meta.Older(y.b.Meta) {
 			return -1
