@@ -1,6 +1,9 @@
 package resolve
 
-import "fairlead.io/fairlead/pkg/table"
+import (
+	"fairlead.io/fairlead/pkg/model"
+	"fairlead.io/fairlead/pkg/table"
+)
 
 // Resolved is the whole stage: every table that the translation reads.
 type Resolved struct {
@@ -15,6 +18,8 @@ type Resolved struct {
 	Servers   *Servers
 	HTTP      *VirtualHosts
 	Outbound  *Outbound
+	// Statuses are what the author of each object is told, by StatusKey.
+	Statuses *table.Derived[*model.ObjectStatus]
 }
 
 // New declares the tables of the stage in flow order.
@@ -28,9 +33,11 @@ func New(e *table.Engine, cfg Config) *Resolved {
 	traffic := newTraffic(e, cfg, in, hosts, policies)
 	servers := newServers(e, api.Gateways, traffic.Gateways)
 	http := newVirtualHosts(e, servers, api.Routes, traffic.Routes)
-	return &Resolved{
+	res := &Resolved{
 		Config: cfg, Inputs: in, Hosts: hosts, Policies: policies, Clusters: clusters, Endpoints: endpoints,
 		API: api, Traffic: traffic, Servers: servers, HTTP: http,
 		Outbound: newOutbound(e, cfg, hosts, policies, http, traffic),
 	}
+	res.Statuses = newStatuses(e, res)
+	return res
 }

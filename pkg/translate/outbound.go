@@ -195,4 +195,3 @@ func sortedPrefixes(p []netip.Prefix) []netip.Prefix {
 func namedHCM() *listenerv3.Filter {
 	return HCM(HCMOptions{StatPrefix: "outbound_named", RouteConfig: model.HostTable})
 }
-

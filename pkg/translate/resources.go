@@ -11,8 +11,8 @@ import (
 	"fairlead.io/fairlead/pkg/table"
 )
 
-// scopeType is the type URL of scoped routes; go-control-plane names no constant for it.
-const scopeType = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
+// ScopeType is the type URL of scoped routes; go-control-plane names no constant for it.
+const ScopeType = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
 
 func (o *Outputs) declareEndpoints() {
 	t := o.res.Endpoints.Table
@@ -48,7 +48,7 @@ func (o *Outputs) declareClusters() {
 
 func (o *Outputs) declareScopes() {
 	t := o.res.Outbound.Scopes
-	o.declare(scopeType, "xds scopes", func(r *table.Reader, address string) (*snapshot.Resource, bool) {
+	o.declare(ScopeType, "xds scopes", func(r *table.Reader, address string) (*snapshot.Resource, bool) {
 		s, ok := table.Get(r, t, address)
 		if !ok {
 			return nil, false
