@@ -1,6 +1,10 @@
 package schema
 
 import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -123,5 +127,26 @@ func TestFaultsAreNamedByPath(t *testing.T) {
 				t.Errorf("invalid %+v, want %s at %s", invalid, tt.message, tt.path)
 			}
 		})
+	}
+}
+
+// The copies in gateway-api/ are those of the module that go.mod requires.
+func TestCopiesAreCurrent(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.CommandContext(t.Context(), "go", "run", "./gen", dir).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) == 0 {
+		t.Fatal("nothing generated", err)
+	}
+	for _, e := range entries {
+		want, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join("gateway-api", e.Name())); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s is not what go generate makes (%v)", e.Name(), err)
+		}
 	}
 }
