@@ -15,6 +15,13 @@ type Node struct {
 	Ready     bool
 }
 
+// The labels of a locality, on nodes and in failover priorities.
+const (
+	RegionLabel  = "topology.kubernetes.io/region"
+	ZoneLabel    = "topology.kubernetes.io/zone"
+	SubZoneLabel = "topology.istio.io/subzone"
+)
+
 // Locality is region, zone and sub-zone, from the topology.kubernetes.io labels or a WorkloadEntry.
 type Locality struct{ Region, Zone, SubZone string }
 
