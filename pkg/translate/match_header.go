@@ -14,8 +14,8 @@ import (
 
 var headerName = regexp.MustCompile("^:?[0-9A-Za-z!#$%&'*+.^_|~`-]+$")
 
-// headerMatcher compares one header. Envoy joins the values of a header that is there several times by "," before it
-// compares: "a" exactly does not match "x: a" and "x: b" in one request.
+// headerMatcher compares one header. Of a header that is there several times Envoy 1.40 compares each line by itself: one that
+// matches is enough, and inverted none may. A list inside one line ("a, b") is one value.
 func headerMatcher(h model.HeaderMatch) (*routev3.HeaderMatcher, error) {
 	name := strings.ToLower(h.Name)
 	if name == "host" { // Envoy keeps it under this name in every HTTP version

@@ -18,12 +18,10 @@ const maxDirectBody = 1 << 20
 // table. The virtual hosts may be shared with other tables and are not changed.
 func RouteConfiguration(name string, vhosts []*routev3.VirtualHost) *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{
-		Name:                   name,
-		VirtualHosts:           unclaimed(vhosts),
-		RequestHeadersToRemove: []string{HeaderTag, HeaderVIP},
-		// A backend's own header changes come after its rule's (Gateway API: filters of a backendRef run last).
-		MostSpecificHeaderMutationsWins: true,
-		MaxDirectResponseBodySizeBytes:  wrapperspb.UInt32(maxDirectBody),
+		Name:                           name,
+		VirtualHosts:                   unclaimed(vhosts),
+		RequestHeadersToRemove:         []string{HeaderTag, HeaderVIP},
+		MaxDirectResponseBodySizeBytes: wrapperspb.UInt32(maxDirectBody),
 		// :authority may carry the port of the listener, of a node port or of a tunnel; hosts are matched without.
 		IgnorePortInHostMatching: true,
 	}
