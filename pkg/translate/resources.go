@@ -14,17 +14,6 @@ import (
 // ScopeType is the type URL of scoped routes; go-control-plane names no constant for it.
 const ScopeType = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
 
-func (o *Outputs) declareEndpoints() {
-	t := o.res.Endpoints.Table
-	o.declare(resource.EndpointType, "xds endpoints", func(r *table.Reader, name string) (*snapshot.Resource, bool) {
-		e, ok := table.Get(r, t, name)
-		if !ok {
-			return nil, false
-		}
-		return encode(r, name, Endpoints(e, model.Locality{}), e.Origins)
-	}, []table.Trigger{t}, table.UrgentStage())
-}
-
 func (o *Outputs) declareClusters() {
 	t := o.res.Clusters.Table
 	fixed := fixedClusters()
