@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"slices"
 	"strconv"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -56,11 +57,17 @@ func (b *routeBuild) cluster(ref *gatewayv1.BackendObjectReference, path string)
 	case ref.Port == nil:
 		return no(gatewayv1.RouteReasonBackendNotFound, "no port is given; name one of "+to.String())
 	case *ref.Port < 1 || *ref.Port > 65535 || h.Port(uint16(*ref.Port)) == nil:
+		if b.otherTransport(to, *ref.Port) {
+			return no(gatewayv1.RouteReasonUnsupportedProtocol, "port "+strconv.Itoa(int(*ref.Port))+" of "+to.String()+" is not TCP; an HTTPRoute needs a TCP port")
+		}
 		return no(gatewayv1.RouteReasonBackendNotFound, to.String()+" has no port "+strconv.Itoa(int(*ref.Port)))
 	}
 	id.Port = uint16(*ref.Port)
-	if h.Port(id.Port).Protocol == model.ProtoUDP {
-		return no(gatewayv1.RouteReasonUnsupportedProtocol, "port "+strconv.Itoa(int(id.Port))+" of "+to.String()+" is UDP; an HTTPRoute needs a TCP port")
-	}
 	return id.String(), true
+}
+
+// otherTransport tells whether a Service has that port for UDP or SCTP, which its Host does not list.
+func (b *routeBuild) otherTransport(service model.Ref, port int32) bool {
+	s, ok := table.Get(b.r, b.g.in.Services, service.Key())
+	return ok && slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool { return int32(p.Number) == port && p.Protocol != "TCP" })
 }
