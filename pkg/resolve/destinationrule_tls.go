@@ -9,17 +9,13 @@ import (
 	"fairlead.io/fairlead/pkg/table"
 )
 
-// The keys of TLS Secrets and CA bundles, and the suffix of the Secret that holds a bundle apart (Istio).
-const (
-	certKey, keyKey, caKey = "tls.crt", "tls.key", "ca.crt"
-	caSuffix               = "-cacert"
-)
+// caKey is the key of CA bundles, caSuffix ends the name of the Secret that holds a bundle apart (Istio).
+const caKey, caSuffix = "ca.crt", "-cacert"
 
 // credential is what a credentialName leads to: SDS names, or why there is none.
 type credential struct {
-	certificate, authority         string
-	noCertificate, noAuthority     string // why not
-	certificateFrom, authorityFrom model.Ref
+	certificate, authority     string
+	noCertificate, noAuthority string // why not
 }
 
 // credentials looks up all credentialNames of rules, which are of one namespace.
@@ -53,16 +49,16 @@ func (p *Policies) credential(r *table.Reader, namespace, name string) credentia
 	key := model.Key(namespace, name)
 	c := credential{noCertificate: "there is no Secret " + key, noAuthority: "there is no Secret or ConfigMap " + key + " with " + caKey}
 	if s, ok := table.Get(r, p.in.Secrets, key); ok {
-		if err := CheckKeyPair(s.Data[certKey], s.Data[keyKey]); err == nil {
-			c.certificate, c.noCertificate, c.certificateFrom = model.SecretName(key), "", s.Ref
+		if err := CheckKeyPair(KeyPair(s)); err == nil {
+			c.certificate, c.noCertificate = model.SecretName(key), ""
 		} else {
-			c.noCertificate = fmt.Sprintf("%s and %s of Secret %s cannot be used: %v", certKey, keyKey, key, err)
+			c.noCertificate = fmt.Sprintf("certificate and key of Secret %s cannot be used: %v", key, err)
 		}
-		if c.take(s.Data[caKey], "Secret", key) {
+		if c.take(CABundle(s), "Secret", key) {
 			return c
 		}
 	}
-	if s, ok := table.Get(r, p.in.Secrets, key+caSuffix); ok && c.take(s.Data[caKey], "Secret", key+caSuffix) {
+	if s, ok := table.Get(r, p.in.Secrets, key+caSuffix); ok && c.take(CABundle(s), "Secret", key+caSuffix) {
 		return c
 	}
 	if m, ok := table.Get(r, p.in.ConfigMaps, key); ok {
@@ -77,7 +73,7 @@ func (c *credential) take(bundle []byte, kind, key string) bool {
 		return false
 	}
 	if err := CheckCABundle(bundle); err != nil {
-		c.noAuthority = fmt.Sprintf("%s of %s %s cannot be used: %v", caKey, kind, key, err)
+		c.noAuthority = fmt.Sprintf("the CA bundle of %s %s cannot be used: %v", kind, key, err)
 		return true
 	}
 	c.authority, c.noAuthority = model.CAName(kind, key), ""
