@@ -74,7 +74,7 @@ func (t *Traffic) bind(r *table.Reader, key string) (*boundVirtualService, bool)
 		state.TCP = append(v.bindTLS(), v.bindTCP()...)
 	}
 	state.Status = *v.status(&vs.Meta)
-	return newBound(state), true
+	return newBound(state, &vs.Meta), true
 }
 
 // reasonNotServed is for what is right but reaches nobody.

@@ -13,18 +13,29 @@ import (
 // boundVirtualService is a VirtualService resolved by itself.
 type boundVirtualService struct {
 	*RouteState
+	meta *model.Meta
 	// matches has a key for each match of each host, equal for equal matches: rivals meet in an index of it.
 	matches []string
 }
 
-func newBound(s *RouteState) *boundVirtualService {
-	b := &boundVirtualService{RouteState: s}
+func newBound(s *RouteState, m *model.Meta) *boundVirtualService {
+	b := &boundVirtualService{RouteState: s, meta: m}
 	for i := range s.Bindings {
 		for j := range s.Bindings[i].Routes {
 			b.matches = append(b.matches, matchKey(bindingKey(s.Bindings[i].Config, s.Bindings[i].Host), &s.Bindings[i].Routes[j].Match))
 		}
 	}
+	for i := range s.TCP {
+		b.matches = append(b.matches, connectionKey(&s.TCP[i]))
+	}
 	return b
+}
+
+// connectionKey is matchKey for a connection-level route.
+func connectionKey(c *TCPBinding) string {
+	m := c.Route
+	m.Name, m.Backends, m.Origins = "", nil, nil
+	return matchKey("connections of "+c.Config+"|"+c.Host, m)
 }
 
 // matchKey is a short key of a match of one host.
@@ -49,10 +60,17 @@ func (t *Traffic) judge(r *table.Reader, key string) (*RouteState, bool) {
 		bd := &b.Bindings[i]
 		for j := range bd.Routes {
 			if w := winner(table.List(r, t.byMatch, b.matches[k]), key, bd.Meta); w != nil {
-				n.refuse(reasonConflict, fieldOf(&bd.Routes[j], bd.Meta), "for host %s, %s has exactly this match, is older and gets the requests; change one of the two",
+				n.refuse(reasonConflict, fieldOf(bd.Routes[j].Name, bd.Meta), "for host %s, %s has exactly this match, is older and gets the requests; change one of the two",
 					bd.Host, w.String())
 			}
 			k++
+		}
+	}
+	for i := range b.TCP {
+		c := &b.TCP[i]
+		if w := winner(table.List(r, t.byMatch, b.matches[k+i]), key, c.Meta); w != nil {
+			n.refuse(reasonConflict, fieldOf(c.Route.Name, c.Meta), "for the connections of %s, %s has exactly this match, is older and gets them; change one of the two",
+				strings.TrimSpace(c.Config+" "+c.Host), w.String())
 		}
 	}
 	if len(n.list) == 0 {
@@ -64,8 +82,8 @@ func (t *Traffic) judge(r *table.Reader, key string) (*RouteState, bool) {
 }
 
 // fieldOf is the field that a route comes from, which is in its name.
-func fieldOf(rt *model.Route, m *model.Meta) string {
-	field, _, _ := strings.Cut(strings.TrimPrefix(rt.Name, m.Ref.String()+" "), " ")
+func fieldOf(name string, m *model.Meta) string {
+	field, _, _ := strings.Cut(strings.TrimPrefix(name, m.Ref.String()+" "), " ")
 	return "spec." + field
 }
 
@@ -79,7 +97,7 @@ func winner(rivals []table.Entry[*boundVirtualService], key string, m *model.Met
 		if e.Key == key {
 			continue
 		}
-		if o := e.Value.Bindings[0].Meta; o.Older(m) && (best == nil || o.Older(best)) {
+		if o := e.Value.meta; o.Older(m) && (best == nil || o.Older(best)) {
 			best = o
 		}
 	}

@@ -138,26 +138,32 @@ func (v *vsRun) subnet(s, path string) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// bindL4 binds one route to every gateway and to the mesh.
+// bindL4 binds one route to every gateway and to the mesh. It need not fit all of them.
 func (v *vsRun) bindL4(u *l4Rule, tls bool, path string) []TCPBinding {
 	var out []TCPBinding
+	reach := newReach(v.vs)
 	for _, a := range v.attached {
 		if a.mesh() {
-			out = append(out, v.meshL4(u, a, tls, path)...)
+			out = append(out, v.meshL4(u, a, tls, reach)...)
 			continue
 		}
-		n := len(out)
 		for i := range a.State.Servers {
 			if s := &a.State.Servers[i]; servesL4(s, tls) {
 				out = append(out, v.serverL4(u, a, s, tls)...)
 			}
 		}
-		if len(out) == n && slices.ContainsFunc(u.matches, func(m l4Match) bool { return m.gateways == nil || slices.Contains(m.gateways, a.Name) }) {
-			want := "a TCP server, or a TLS server that terminates,"
+	}
+	if len(out) > 0 || len(u.matches) == 0 {
+		return out
+	}
+	reach.complain(v)
+	for _, a := range v.attached {
+		if !a.mesh() {
+			want := "TCP server, and no TLS server that terminates,"
 			if tls {
-				want = "a TLS server of mode PASSTHROUGH"
+				want = "TLS server of mode PASSTHROUGH"
 			}
-			v.refuse(reasonUnresolved, path, "Gateway %s has not %s for these hosts and port; add one or change the match", a.Name, want)
+			v.refuse(reasonUnresolved, path, "Gateway %s has no %s for the hosts and ports of the route; add one or change the match", a.Name, want)
 		}
 	}
 	return out
@@ -215,10 +221,9 @@ func common(a, b []string) []string {
 }
 
 // meshL4 binds one route to the mesh hosts of the object.
-func (v *vsRun) meshL4(u *l4Rule, a attachment, tls bool, path string) []TCPBinding {
-	all, visible := exportList(v.vs)
-	if !all && len(visible) == 0 {
-		v.warn(reasonNotServed, "spec.exportTo", "no client of the mesh sees the routes: exportTo names no namespace")
+func (v *vsRun) meshL4(u *l4Rule, a attachment, tls bool, reach *reach) []TCPBinding {
+	visible, ok := v.seenBy()
+	if !ok {
 		return nil
 	}
 	var out []TCPBinding
@@ -226,7 +231,7 @@ func (v *vsRun) meshL4(u *l4Rule, a attachment, tls bool, path string) []TCPBind
 		name := v.meshHost(h)
 		host, ok := v.hosts.Lookup(v.r, v.vs.Namespace, name)
 		if !ok {
-			v.refuse(reasonUnresolved, "spec.hosts["+strconv.Itoa(i)+"]", "no Service or ServiceEntry has the host %s%s, so no client of the mesh reaches %s", name, v.hint(name), path)
+			reach.miss(i, false, "no Service or ServiceEntry has the host %s%s, so no client of the mesh reaches its routes", name, v.hint(name))
 			continue
 		}
 		at := bindPoint{attachment: a, visible: visible}

@@ -22,8 +22,11 @@ func (v *vsRun) routes(rules []httpRule, at bindPoint) []model.Route {
 			}
 			for _, port := range v.portsAt(u, t, at) {
 				m.Port = port
-				if !at.mesh() {
+				switch {
+				case !at.mesh():
 					m.Port, port = 0, at.port
+				case port == 0:
+					port = unknownPort
 				}
 				if u.proto.Forward != nil && forwards[port] == nil {
 					forwards[port] = v.forward(u, port)
@@ -34,6 +37,9 @@ func (v *vsRun) routes(rules []httpRule, at bindPoint) []model.Route {
 	}
 	return out
 }
+
+// unknownPort is what a request for a host that no registry knows counts as coming in on, as in Istio.
+const unknownPort = 80
 
 // matchAt is the match of a term at a bind point; false when it never holds there.
 func (v *vsRun) matchAt(t *matchTerm, at bindPoint) (model.RouteMatch, bool) {
@@ -108,11 +114,7 @@ func (v *vsRun) checkFollow(t *target, port uint16) {
 	if t.host == nil || t.id.Port != 0 || hasPort(t.host.Ports, port) {
 		return
 	}
-	what := "the port that requests come in on is not known"
-	if port != 0 {
-		what = "the port that requests come in on, " + portList([]model.HostPort{{Number: port}}) + ", is none of them"
-	}
-	v.refuse(reasonInvalid, t.path+".port", "host %s has several ports, %s, and %s; name one", t.id.Host, portList(t.host.Ports), what)
+	v.refuse(reasonInvalid, t.path+".port", "host %s has several ports, %s, and requests come in on %d, which is none of them; name one", t.id.Host, portList(t.host.Ports), port)
 }
 
 // finish joins match and action into a route.
