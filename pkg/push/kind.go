@@ -48,6 +48,9 @@ func kindOf(url string) kind {
 	return k
 }
 
+// ShortType is the last part of a type URL, as people call the type: "Cluster".
+func ShortType(url string) string { return short(url) }
+
 // short is the last part of a type URL, for people and metric labels.
 func short(url string) string {
 	for i := len(url) - 1; i >= 0; i-- {

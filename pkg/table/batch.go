@@ -14,6 +14,7 @@ type batchPart interface {
 	apply()
 	absorb(later batchPart) // later's operations win
 	yield(newer batchPart)  // drops the operations that newer overrides
+	size() int              // operations
 }
 
 // NewBatch makes an empty batch.
@@ -80,6 +81,23 @@ func (b *Batch) send() {
 		panic("table: batch submitted twice")
 	}
 	b.sent = true
+}
+
+// Waiting counts the writes that no pass has taken yet; from any goroutine.
+func (e *Engine) Waiting() (n int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, b := range []*Batch{e.waiting, e.hurried} {
+		if b == nil {
+			continue
+		}
+		for _, p := range b.parts {
+			if p != nil {
+				n += p.size()
+			}
+		}
+	}
+	return n
 }
 
 func join(waiting, b *Batch) *Batch {

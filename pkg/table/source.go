@@ -64,6 +64,8 @@ type part[V any] struct {
 
 func (p *part[V]) urgent() bool { return p.s.urgent }
 
+func (p *part[V]) size() int { return len(p.ops) }
+
 func (p *part[V]) absorb(later batchPart) { maps.Copy(p.ops, later.(*part[V]).ops) }
 
 func (p *part[V]) yield(newer batchPart) {

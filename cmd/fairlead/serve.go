@@ -1,0 +1,141 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"fairlead.io/fairlead/pkg/server"
+	"fairlead.io/fairlead/pkg/source/files"
+	"fairlead.io/fairlead/pkg/source/kube"
+	"fairlead.io/fairlead/pkg/source/schema"
+)
+
+// serveFlags are the flags of serve, as written.
+type serveFlags struct {
+	source, kubeconfig, context string
+	compat                      []string
+	xds, admin                  string
+	logLevel, logFormat         string
+	mesh                        meshFlags
+}
+
+func serveCommand(env environment) *cobra.Command {
+	var f serveFlags
+	cmd := &cobra.Command{
+		Use:   "serve --source=files:DIR|kube",
+		Short: "Run the control plane",
+		Long: "Reads a folder of manifests or a cluster, and serves every Envoy that connects by delta ADS. A change is served as soon\n" +
+			"as it is read. Stops on SIGTERM: streams are ended first, so that the nodes go to another replica.",
+		Example: "  fairlead serve --source=files:manifests/\n" +
+			"  fairlead serve --source=kube --compat=istio --xds-address unix:/run/fairlead/xds.sock --admin unix:/run/fairlead/admin.sock\n" +
+			"  fairlead serve --source=files:manifests/ --outbound '127.0.0.1:15001,namespace=shop,labels=app=web;version=v1'",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := f.config(env.err)
+			if err != nil {
+				return err
+			}
+			s, err := server.New(cfg)
+			if err != nil {
+				return err
+			}
+			return s.Run(cmd.Context())
+		},
+	}
+	fs := cmd.Flags()
+	fs.StringVar(&f.source, "source", "", "files:DIR for a folder of manifests, kube for a cluster (required)")
+	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file for --source=kube; default KUBECONFIG, ~/.kube/config, then the pod's own account")
+	fs.StringVar(&f.context, "context", "", "context of the kubeconfig")
+	fs.StringSliceVar(&f.compat, "compat", nil, "foreign API groups to serve from a cluster: istio (a folder's are always served)")
+	fs.StringVar(&f.xds, "xds-address", defaultXDS, "where to serve delta ADS: loopback IP:PORT or unix:/path")
+	fs.StringVar(&f.admin, "admin", defaultAdmin, "where to serve the admin interface: loopback IP:PORT or unix:/path")
+	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
+	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	f.mesh.add(cmd)
+	return cmd
+}
+
+// config checks every flag and names all that are wrong at once.
+func (f *serveFlags) config(log io.Writer) (server.Config, error) {
+	cfg := server.Config{XDS: f.xds, Admin: f.admin, Version: version, Why: true}
+	var errs []error
+	var err error
+	if cfg.Log, err = logger(log, f.logLevel, f.logFormat); err != nil {
+		errs = append(errs, err)
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	for flag, address := range map[string]string{"--xds-address": f.xds, "--admin": f.admin} {
+		if _, err := server.ParseAddress(address); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", flag, err))
+		}
+	}
+	if cfg.Mesh, err = f.mesh.config(strings.HasPrefix(f.source, "files:")); err != nil {
+		errs = append(errs, err)
+	}
+	if cfg.Source, err = f.reader(cfg.Log); err != nil {
+		errs = append(errs, err)
+	}
+	return cfg, errors.Join(errs...)
+}
+
+// reader makes what --source names.
+func (f *serveFlags) reader(log *slog.Logger) (server.Source, error) {
+	dir, isFiles := strings.CutPrefix(f.source, "files:")
+	switch {
+	case isFiles:
+		return f.folder(dir, log)
+	case f.source == "kube":
+		return f.cluster(log)
+	case f.source == "":
+		return nil, errors.New("--source is missing: use --source=files:DIR or --source=kube")
+	}
+	return nil, fmt.Errorf("--source=%s: use --source=files:DIR or --source=kube", f.source)
+}
+
+func (f *serveFlags) folder(dir string, log *slog.Logger) (server.Source, error) {
+	if f.kubeconfig != "" || f.context != "" {
+		return nil, errors.New("--kubeconfig and --context belong to --source=kube")
+	}
+	info, err := os.Stat(dir)
+	if err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("--source=files:%s: there is no such folder; make it, or name another", dir)
+	}
+	return files.New(files.Config{Dir: dir, Schemas: schema.New(), Log: log}), nil
+}
+
+func (f *serveFlags) cluster(log *slog.Logger) (server.Source, error) {
+	for _, c := range f.compat {
+		if c != "istio" {
+			return nil, fmt.Errorf("--compat=%s: only istio is known", c)
+		}
+	}
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = f.kubeconfig
+	rest, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: f.context}).ClientConfig()
+	if err != nil {
+		return nil, fmt.Errorf("--source=kube: no way to the API server; name a file with --kubeconfig: %w", err)
+	}
+	return kube.New(kube.Config{REST: rest, Compat: f.compat, Log: log})
+}
+
+func logger(w io.Writer, level, format string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level=%s: use debug, info, warn or error", level)
+	}
+	opts := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return nil, fmt.Errorf("--log-format=%s: use text or json", format)
+}

@@ -1,0 +1,39 @@
+package server
+
+import (
+	"log/slog"
+
+	"fairlead.io/fairlead/pkg/model"
+	"fairlead.io/fairlead/pkg/resolve"
+	"fairlead.io/fairlead/pkg/snapshot"
+	"fairlead.io/fairlead/pkg/table"
+	"fairlead.io/fairlead/pkg/translate"
+)
+
+// Flow is the stages from the tables to the snapshots. Nothing runs until somebody runs or applies.
+type Flow struct {
+	Engine   *table.Engine
+	Resolved *resolve.Resolved
+	// Statuses are what the author of each object is told, by resolve.StatusKey.
+	Statuses *table.Output[*model.ObjectStatus]
+	Source   snapshot.Source
+}
+
+// NewFlow declares every table.
+func NewFlow(mesh resolve.Config, opts table.Options) *Flow {
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
+	e := table.New(opts)
+	res := resolve.New(e, mesh)
+	statuses := table.Publish(res.Statuses)
+	return &Flow{Engine: e, Resolved: res, Statuses: statuses, Source: translate.New(e, res).Source()}
+}
+
+// EachStatus calls fn for the status of every object in the latest snapshot, in the order of their keys.
+func (f *Flow) EachStatus(fn func(*model.ObjectStatus)) {
+	f.Statuses.Range(f.Engine.Snapshot(), func(_ string, s *model.ObjectStatus) bool {
+		fn(s)
+		return true
+	})
+}

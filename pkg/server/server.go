@@ -1,0 +1,145 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"fairlead.io/fairlead/pkg/admin"
+	"fairlead.io/fairlead/pkg/push"
+	"fairlead.io/fairlead/pkg/table"
+)
+
+// Server is one replica of the control plane.
+type Server struct {
+	cfg   Config
+	flow  *Flow
+	push  *push.Server
+	sink  *sink
+	grpc  *grpc.Server
+	admin *admin.Server
+
+	xdsListener, adminListener net.Listener
+}
+
+// New opens the addresses and wires the stages; nothing is read or served until Run. The caller runs it: Run closes what New
+// opened.
+func New(cfg Config) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("configure server: %w", err)
+	}
+	s := &Server{cfg: cfg}
+	var err error
+	if s.xdsListener, err = listen(cfg.XDS, 0o660); err != nil {
+		return nil, fmt.Errorf("serve xds: %w", err)
+	}
+	// Whoever can reach the admin interface reads the whole configuration: a socket is the owner's.
+	if s.adminListener, err = listen(cfg.Admin, 0o600); err != nil {
+		return nil, errors.Join(fmt.Errorf("serve admin: %w", err), s.xdsListener.Close())
+	}
+	s.wire()
+	return s, nil
+}
+
+func (s *Server) wire() {
+	s.flow = NewFlow(s.cfg.Mesh, table.Options{Why: s.cfg.Why, Logger: s.cfg.Log})
+	s.flow.Engine.Hold()
+	s.sink = newSink(s.flow.Resolved.Inputs, s.flow.Engine.Release, s.cfg.Log)
+	reg := prometheus.NewRegistry()
+	s.push = push.New(push.Config{Source: s.flow.Source, Log: s.cfg.Log, Registry: reg, Identifier: s.cfg.Identifier})
+	s.grpc = grpc.NewServer(push.ServerOptions()...)
+	s.push.Register(s.grpc)
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		admin.NewCollector(s.flow.Engine, s.push.Clients, s.cfg.Version))
+	s.admin = admin.New(admin.Config{
+		Gatherer: reg, Engine: s.flow.Engine, Ready: s.ready, Source: s.flow.Source,
+		Clients: s.push.Clients, Resources: s.push.Resources, Status: s.Status, Version: s.cfg.Version, Log: s.cfg.Log,
+	})
+}
+
+// XDS and Admin are the addresses that are served, with the port that the kernel chose for 0.
+func (s *Server) XDS() string { return addressOf(s.xdsListener) }
+
+// Admin is the address of the admin interface.
+func (s *Server) Admin() string { return addressOf(s.adminListener) }
+
+// Push tells what connected clients have and said.
+func (s *Server) Push() *push.Server { return s.push }
+
+// Flow gives the stages before push.
+func (s *Server) Flow() *Flow { return s.flow }
+
+func addressOf(l net.Listener) string {
+	if a := l.Addr(); a.Network() == "unix" {
+		return "unix:" + a.String()
+	}
+	return l.Addr().String()
+}
+
+// ready tells why the server does not serve nodes yet; nil when it does.
+func (s *Server) ready() error {
+	switch {
+	case !s.sink.isSynced():
+		return errors.New("the source has not been read completely yet")
+	case s.flow.Source.Latest() == nil:
+		return errors.New("the first snapshot is being computed")
+	}
+	return nil
+}
+
+// Run serves until ctx ends, which is no error, or until a part of the server fails.
+func (s *Server) Run(ctx context.Context) error {
+	// The tables outlive the streams: while those drain they may still show the newest state.
+	inner, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	g, inner := errgroup.WithContext(inner)
+	g.Go(func() error { return s.flow.Engine.Run(inner) })
+	g.Go(func() error { return wrap("read source", s.cfg.Source.Run(inner, s.sink)) })
+	g.Go(func() error { return wrap("serve xds", s.grpc.Serve(s.xdsListener)) })
+	g.Go(func() error { return wrap("serve admin", s.admin.Serve(s.adminListener)) })
+	g.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-inner.Done(): // a part has failed
+		}
+		s.shutDown()
+		stop()
+		return nil
+	})
+	s.cfg.Log.Info("serving", "xds", s.XDS(), "admin", s.Admin(), "version", s.cfg.Version)
+	err := g.Wait()
+	s.cfg.Log.Info("stopped")
+	return err
+}
+
+// shutDown ends the streams, so that clients go elsewhere, and then the listeners.
+func (s *Server) shutDown() {
+	s.admin.Drain()
+	s.push.Drain()
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); s.grpc.GracefulStop() }()
+	timer := time.NewTimer(s.cfg.Drain)
+	defer timer.Stop()
+	select {
+	case <-stopped:
+	case <-timer.C:
+		s.cfg.Log.Warn("some clients did not let go of their streams; closing them", "after", s.cfg.Drain)
+		s.grpc.Stop()
+		<-stopped
+	}
+	s.admin.Close()
+}
+
+func wrap(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
