@@ -86,7 +86,7 @@ func tlsSettings(s *v1alpha1.DestinationRuleSpec) []*v1alpha1.ClientTLSSettings 
 }
 
 // subsetName tells whether a subset can be part of a cluster's name, whose parts are separated by slashes.
-func subsetName(s string) bool { return s != "" && !strings.Contains(s, "/") }
+func subsetName(s string) bool { return s != "" && !strings.ContainsAny(s, "/ \t\n") }
 
 // newDestinationRuleStatus declares what is said about DestinationRules.
 func newDestinationRuleStatus(e *table.Engine, in *Inputs, p *Policies) *table.Derived[*model.ObjectStatus] {
@@ -114,7 +114,7 @@ func checkRule(d *DestinationRule, creds map[string]credential, n *notes) {
 		sub, path := &s.Subsets[i], indexed("spec.subsets", i)
 		switch {
 		case !subsetName(sub.Name):
-			n.refuse(reasonInvalid, path+".name", "%q is no name of a subset: it must not be empty nor contain a slash", sub.Name)
+			n.refuse(reasonInvalid, path+".name", "%q is no name of a subset: it must not be empty nor contain a slash or a space", sub.Name)
 		case seen[sub.Name]:
 			n.refuse(reasonConflict, path+".name", "the subset %s is already defined above; rename or remove one", sub.Name)
 		}

@@ -105,6 +105,10 @@ func entryHostServed(se *ServiceEntry, i int, n *notes) bool {
 		n.refuse(reasonInvalid, path, "the wildcard of %q must be a whole label, as in *.example.com", s.Hosts[i])
 		return false
 	}
+	if !isHostName(strings.TrimPrefix(name, "*.")) {
+		n.refuse(reasonInvalid, path, "%q is no host name", s.Hosts[i])
+		return false
+	}
 	dns := entryResolution(s) == model.ResolveDNS || entryResolution(s) == model.ResolveDNSRoundRobin
 	if wild && dns && len(s.Endpoints) == 0 && s.WorkloadSelector == nil {
 		n.refuse(reasonInvalid, path, "%q cannot be resolved; use resolution NONE, or list endpoints", s.Hosts[i])
