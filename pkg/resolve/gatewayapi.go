@@ -83,8 +83,27 @@ func (g *GatewayAPI) gatewayStatus(r *table.Reader, key string) (*model.ObjectSt
 
 func listenerKey(gateway, listener string) string { return gateway + "/" + listener }
 
+// statusOf begins a status with the warnings about unknown fields. What cannot be read at all is said by the conditions
+// that it makes false.
 func statusOf(m *model.Meta) model.ObjectStatus {
-	return model.ObjectStatus{Ref: m.Ref, UID: m.UID, Generation: m.Generation, Conditions: fieldWarnings(m)}
+	s := model.ObjectStatus{Ref: m.Ref, UID: m.UID, Generation: m.Generation}
+	for _, c := range fieldWarnings(m) {
+		if c.Warning {
+			s.Conditions = append(s.Conditions, c)
+		}
+	}
+	return s
+}
+
+// unreadable lists the fields whose values the kind cannot hold.
+func unreadable(m *model.Meta) string {
+	var out []string
+	for _, i := range m.Issues {
+		if !i.Unknown {
+			out = append(out, named(i.Path, i.Message))
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 // identity is what orders and names an object. Unlike the whole Meta it stays the same when a status is written, which

@@ -43,6 +43,32 @@ func conflictsAmong(listeners []gatewayv1.Listener) map[int]*model.Condition {
 	return out
 }
 
+// overlapping names the listeners on whose TLS the one at i overlaps: a client that reuses a connection for another
+// host then gets the TLS of the listener that the connection was made to. The API wants it said, and serves both.
+func overlapping(listeners []gatewayv1.Listener, i int) []string {
+	var out []string
+	l := &listeners[i]
+	for j := range listeners {
+		o := &listeners[j]
+		if i == j || l.Port != o.Port || l.Protocol != gatewayv1.HTTPSProtocolType || o.Protocol != gatewayv1.HTTPSProtocolType {
+			continue
+		}
+		a, b := anyHost(hostOf(l)), anyHost(hostOf(o))
+		if covers(a, b) || covers(b, a) {
+			out = append(out, string(o.Name))
+		}
+	}
+	return out
+}
+
+// anyHost writes a missing hostname as the wildcard that it is.
+func anyHost(host string) string {
+	if host == "" {
+		return "*"
+	}
+	return host
+}
+
 func serves(l *gatewayv1.Listener) bool {
 	return l.Protocol == gatewayv1.HTTPProtocolType || l.Protocol == gatewayv1.HTTPSProtocolType
 }

@@ -55,6 +55,9 @@ func (b *gatewayBuild) warn(path, message string) {
 // refuseFields names what the Gateway asks for and does not get.
 func (b *gatewayBuild) refuseFields(class *GatewayClass) {
 	spec := &b.gw.Spec
+	if broken(&b.gw.Meta) {
+		b.refused = append(b.refused, refuse(gatewayv1.GatewayConditionAccepted, gatewayv1.GatewayReasonInvalid, "", "a part of the object cannot be read; "+unreadable(&b.gw.Meta)))
+	}
 	if class.Spec.ParametersRef != nil {
 		b.refused = append(b.refused, refuse(gatewayv1.GatewayConditionAccepted, gatewayv1.GatewayReasonInvalidParameters,
 			"spec.gatewayClassName", "GatewayClass "+class.Name+" is not accepted: it has a parametersRef"))

@@ -66,7 +66,12 @@ func (b *gatewayBuild) listener(i int, conflict *model.Condition) (*builtListene
 		f.unaccepted(gatewayv1.ListenerConditionReason(conflict.Reason), conflict.Path, strings.TrimPrefix(conflict.Message, conflict.Path+": "))
 	}
 	l.valid = len(f.accepted) == 0 && !f.unusable
-	return l, model.ListenerStatus{Name: l.name, SupportedKinds: kinds, Conditions: f.conditions(conflict)}
+	status := model.ListenerStatus{Name: l.name, SupportedKinds: kinds, Conditions: f.conditions(conflict)}
+	if others := overlapping(b.gw.Spec.Listeners, i); len(others) > 0 {
+		status.Conditions = append(status.Conditions, accept(gatewayv1.ListenerConditionOverlappingTLSConfig, gatewayv1.ListenerReasonOverlappingHostnames,
+			"the hostname overlaps with that of "+strings.Join(others, ", ")+"; a client that reuses a connection may get the TLS of the other"))
+	}
+	return l, status
 }
 
 // findings are the false conditions of one listener.

@@ -175,3 +175,28 @@ func TestListeners(t *testing.T) {
 		})
 	}
 }
+
+// An object of which a part could not be read is not half obeyed.
+func TestGatewayAndRouteUnreadable(t *testing.T) {
+	w := newAPIWorld(t, gatewayOf(plainGateway), routeOf("shop", "r", "parentRefs: [{name: gw}]\nrules: [{backendRefs: [{name: web, port: 80}]}]"))
+	issue := []model.FieldIssue{{Path: "spec.x", Message: "a number stands here"}}
+	rt := *table0[*HTTPRoute](w, "httproutes")
+	rt.Issues, rt.ResourceVersion = issue, "2"
+	b := w.e.NewBatch()
+	w.in.HTTPRoutes.Set(b, "shop/r", &rt)
+	w.e.Apply(b)
+	if c := w.route("shop/r").Status.Parents[0].Conditions[0]; c.Status || c.Message != "a part of the object cannot be read; spec.x: a number stands here" {
+		t.Errorf("condition %+v", c)
+	}
+	if r := w.only("shop/r"); r.Direct == nil || r.Direct.Status != 500 {
+		t.Errorf("route %+v", r)
+	}
+	gw := *table0[*Gateway](w, "gateways")
+	gw.Issues, gw.ResourceVersion = issue, "2"
+	b = w.e.NewBatch()
+	w.in.Gateways.Set(b, "shop/gw", &gw)
+	w.e.Apply(b)
+	if s := row(w, w.api.Gateways, "shop/gw"); len(s.Servers) != 0 || spelled(s.Status.Conditions, "Accepted") != "False/Invalid" {
+		t.Errorf("gateway %q, %d servers", said(s.Status.Conditions), len(s.Servers))
+	}
+}

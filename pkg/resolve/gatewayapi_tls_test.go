@@ -165,3 +165,18 @@ listeners: [{name: https, port: 8443, protocol: HTTPS, tls: {certificateRefs: [{
 		t.Errorf("tls %+v", tls)
 	}
 }
+
+// "This condition MUST be set on all Listeners with overlapping TLS config": A and C of the API's own example, not B.
+func TestTLSOverlap(t *testing.T) {
+	tls := "port: 443, protocol: HTTPS, tls: {certificateRefs: [{name: cert}]}}"
+	w := newAPIWorld(t, tlsObjects(t), gatewayOf("listeners: [{name: a, hostname: foo.example.com, "+tls+", {name: b, hostname: foo.example.org, "+tls+", {name: c, hostname: '*.example.com', "+tls+", {name: d, hostname: foo.example.com, port: 80, protocol: HTTP}]"))
+	var got []string
+	s := row(w, w.api.Gateways, "shop/gw")
+	for _, l := range s.Status.Listeners {
+		got = append(got, l.Name+" "+spelled(l.Conditions, "OverlappingTLSConfig"))
+	}
+	equalLists(t, "overlap", got, []string{"a True/OverlappingHostnames", "b ", "c True/OverlappingHostnames", "d "})
+	if len(s.Servers) != 4 {
+		t.Errorf("%d servers", len(s.Servers))
+	}
+}

@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -43,12 +44,16 @@ const apiBase = `
 
 func newAPIWorld(t *testing.T, manifests ...string) *apiWorld {
 	t.Helper()
+	w := newAPIWorldEmpty(t)
+	w.apply(append([]string{apiBase}, manifests...)...)
+	return w
+}
+
+func newAPIWorldEmpty(t *testing.T) *apiWorld {
 	e := table.New(table.Options{Strict: true, Why: true})
 	in := NewInputs(e)
 	cfg := DefaultConfig()
-	w := &apiWorld{t: t, e: e, in: in, api: newGatewayAPI(e, cfg, in, newHosts(e, cfg, in))}
-	w.apply(append([]string{apiBase}, manifests...)...)
-	return w
+	return &apiWorld{t: t, e: e, in: in, api: newGatewayAPI(e, cfg, in, newHosts(e, cfg, in))}
 }
 
 // apply reads manifests in one pass. Each call is later than the one before.
@@ -176,3 +181,11 @@ func nameOf(route string) string {
 	rule, _, _ = strings.Cut(rule, ")")
 	return object + " " + rule
 }
+
+// table0 gives the first row of a table.
+func table0[V any](w *apiWorld, name string) V {
+	rows, _ := w.e.Dump(name)
+	return rows[0].Value.(V)
+}
+
+func exportAll(reflect.Type) bool { return true }

@@ -157,14 +157,16 @@ func (b *routeBuild) gateway(ref model.Ref, s *model.ParentStatus, path string) 
 
 // bind contributes the routes to each host of a listener, once however many parentRefs lead there.
 func (b *routeBuild) bind(l *gatewayListener, hosts []string) {
+	if len(l.points) == 0 {
+		return
+	}
+	routes, ranks := b.routes(func(rt *model.Route) { redirectFrom(rt, l) })
 	for _, p := range l.points {
 		for _, h := range hosts {
 			if slices.ContainsFunc(b.state.Bindings, func(o Binding) bool { return o.Config == p.config && o.Host == h && o.Server == p.server }) {
 				continue
 			}
-			n := Binding{Config: p.config, Host: h, Server: p.server, Meta: b.meta}
-			n.Routes, n.Ranks = b.routes(func(rt *model.Route) { redirectFrom(rt, l) })
-			b.state.Bindings = append(b.state.Bindings, n)
+			b.state.Bindings = append(b.state.Bindings, Binding{Config: p.config, Host: h, Server: p.server, Meta: b.meta, Routes: routes, Ranks: ranks})
 		}
 	}
 }

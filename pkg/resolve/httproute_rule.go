@@ -62,6 +62,10 @@ func (b *routeBuild) rule(spec *gatewayv1.HTTPRouteRule, i int) builtRule {
 		rt.Match = m
 		out.routes, out.ranks = append(out.routes, rt), append(out.ranks, rankOf(&matches[j], i, j))
 	}
+	if broken(&b.rt.Meta) {
+		// Which requests the missing part was to guard is not known.
+		rb.unsupported("", "a part of the object cannot be read; %s", unreadable(&b.rt.Meta))
+	}
 	if out.invalid = rb.invalid; len(out.invalid) > 0 {
 		for j := range out.routes {
 			rt := &out.routes[j]
