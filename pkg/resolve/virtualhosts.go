@@ -28,6 +28,9 @@ func newVirtualHosts(e *table.Engine, s *Servers, api, traffic *table.Derived[*R
 	served := table.NewIndex(s.Ports, "served hosts", func(_ string, p *Port) []string {
 		var keys []string
 		for i := range p.Servers {
+			if !carriesHTTP(&p.Servers[i]) {
+				continue
+			}
 			for _, h := range HostsOf(&p.Servers[i]) {
 				keys = append(keys, bindingKey(ServerConfig(&p.Servers[i], h), h))
 			}
@@ -39,6 +42,11 @@ func newVirtualHosts(e *table.Engine, s *Servers, api, traffic *table.Derived[*R
 		return []string{h.Config}
 	})
 	return v
+}
+
+// carriesHTTP tells whether the requests of a server are routed, rather than its connections.
+func carriesHTTP(s *model.Server) bool {
+	return (s.Protocol.IsHTTP() || s.Protocol == model.ProtoHTTPS) && (s.TLS == nil || s.TLS.Mode != model.Passthrough)
 }
 
 // HostsOf lists the host names of a server; one without hosts serves all.

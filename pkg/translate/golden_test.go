@@ -116,7 +116,11 @@ func statusYAML(t *testing.T, l loaded) []byte {
 		if err != nil {
 			t.Fatal(err)
 		}
-		y, err := yaml.JSONToYAML(js)
+		var fields map[string]any
+		if err := json.Unmarshal(js, &fields); err != nil {
+			t.Fatal(err)
+		}
+		y, err := yaml.Marshal(filled(fields))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,6 +132,25 @@ func statusYAML(t *testing.T, l loaded) []byte {
 		b.WriteString("--- # problem\n" + filepath.Base(p.File) + ": " + p.Message + "\n")
 	}
 	return b.Bytes()
+}
+
+// filled leaves out fields without a value, to keep the files short; false and 0 stay.
+func filled(v any) any {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, e := range v {
+			if e == nil || e == "" || (k == "Warning" && e == false) {
+				delete(v, k)
+				continue
+			}
+			v[k] = filled(e)
+		}
+	case []any:
+		for i := range v {
+			v[i] = filled(v[i])
+		}
+	}
+	return v
 }
 
 func compare(t *testing.T, path string, got []byte) {
