@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -17,6 +18,16 @@ func (o *Outbound) declareNamed(e *table.Engine) {
 		}
 		return []string{f.ID.Host + ":" + strconv.Itoa(int(f.ID.Port))}
 	})
+	o.claims = table.NewIndex(o.Frontends, "names of http frontends", func(_ string, f *model.Frontend) []string {
+		if !f.Protocol.IsHTTP() || (len(f.Addresses) > 0 && !o.cfg.HostTable) {
+			return nil
+		}
+		var keys []string
+		for _, name := range o.spellings(f) {
+			keys = append(keys, name, name+":"+strconv.Itoa(int(f.ID.Port)))
+		}
+		return keys
+	})
 	// A VirtualService may route names that are no host of the registry; they are found under port 0.
 	foreign := table.NewIndex(o.http.Table, "mesh virtual hosts", func(_ string, v *model.VirtualHost) []string {
 		if v.Config != MeshConfig {
@@ -29,11 +40,11 @@ func (o *Outbound) declareNamed(e *table.Engine) {
 		if port == 0 {
 			return o.foreign(r, host)
 		}
-		fs := table.List(r, all, key)
-		if len(fs) == 0 {
+		f := preferred(table.List(r, all, key))
+		if f == nil {
 			return nil, false
 		}
-		return o.named(r, fs[0].Value), true
+		return o.named(r, f)
 	}
 	o.Named = table.NewDerived(e, "named hosts", fn, []table.Trigger{all, foreign})
 	o.NamedAll = table.NewIndex(o.Named, "named hosts, all", func(string, *model.VirtualHost) []string { return []string{"all"} })
@@ -51,7 +62,7 @@ func cutPort(key string) (host string, port uint16, ok bool) {
 
 // foreign is a host name that only VirtualServices know.
 func (o *Outbound) foreign(r *table.Reader, host string) (*model.VirtualHost, bool) {
-	if table.Any(r, o.hosts.ByName, host) {
+	if table.Any(r, o.hosts.ByName, host) || table.Any(r, o.claims, host) {
 		return nil, false // its frontends carry the routes
 	}
 	routes, _ := o.meshRoutes(r, host)
@@ -61,26 +72,56 @@ func (o *Outbound) foreign(r *table.Reader, host string) (*model.VirtualHost, bo
 	return &model.VirtualHost{Config: model.HostTable, Host: host + ":0", Domains: withAnyPort(host), Routes: routes, Origins: origins(routes)}, true
 }
 
+// withAnyPort are the domains of a host name whose ports nobody declares. A wildcard cannot have one at both ends, so that
+// under one only port 80 may be written out.
 func withAnyPort(host string) []string {
-	if host == "*" || strings.HasPrefix(host, "*.") {
-		return []string{host}
+	if strings.HasPrefix(host, "*") {
+		return []string{host, host + ":80"}
 	}
 	return []string{host, host + ":*"}
 }
 
-// named is a frontend under the names that its clients may call it by. Without a port, the name means port 80, or the
-// lowest HTTP port of the host.
-func (o *Outbound) named(r *table.Reader, f *model.Frontend) *model.VirtualHost {
+// named is a frontend under the names that its clients may call it by. Envoy refuses a table in which two hosts have one
+// name, so that each name is the preferred one's.
+func (o *Outbound) named(r *table.Reader, f *model.Frontend) (*model.VirtualHost, bool) {
 	v := *f.HTTP
-	v.Config, v.Host = model.HostTable, f.ID.Host+":"+strconv.Itoa(int(f.ID.Port))
+	port := ":" + strconv.Itoa(int(f.ID.Port))
+	v.Config, v.Host = model.HostTable, f.ID.Host+port
 	v.Domains = nil
 	for _, name := range o.spellings(f) {
-		v.Domains = append(v.Domains, name+":"+strconv.Itoa(int(f.ID.Port)))
-		if o.isDefaultPort(r, f) {
-			v.Domains = append(v.Domains, name)
+		for _, d := range []string{name + port, name} {
+			if preferred(table.List(r, o.claims, d)) == f {
+				v.Domains = append(v.Domains, d)
+			}
 		}
 	}
-	return &v
+	return &v, len(v.Domains) > 0
+}
+
+// preferred is the one of several frontends that a name means: Services before ServiceEntries, port 80, the lowest port.
+// Nil when there is none.
+func preferred(claims []table.Entry[*model.Frontend]) *model.Frontend {
+	var best *model.Frontend
+	for _, c := range claims {
+		if best == nil || compareClaims(c.Value, best) < 0 {
+			best = c.Value
+		}
+	}
+	return best
+}
+
+func compareClaims(a, b *model.Frontend) int {
+	rank := func(f *model.Frontend) int {
+		n := int(f.ID.Port)
+		if n == 80 {
+			n = 0
+		}
+		if f.Origins[0].Kind != "Service" {
+			n += 1 << 16
+		}
+		return n
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Name, b.Name))
 }
 
 // spellings are the names of a Service as its own DNS has them; the bare name only for the namespace of the first stub.
@@ -95,19 +136,4 @@ func (o *Outbound) spellings(f *model.Frontend) []string {
 		names = append(names, short)
 	}
 	return names
-}
-
-// isDefaultPort tells whether the host name without a port means this frontend.
-func (o *Outbound) isDefaultPort(r *table.Reader, f *model.Frontend) bool {
-	h, ok := table.Get(r, o.hosts.Table, f.ID.HostKey())
-	if !ok {
-		return false
-	}
-	best := uint16(0)
-	for _, p := range h.Ports {
-		if p.Protocol.IsHTTP() && (best == 0 || p.Number == 80 || (best != 80 && p.Number < best)) {
-			best = p.Number
-		}
-	}
-	return best == f.ID.Port
 }

@@ -28,6 +28,7 @@ type Outbound struct {
 	policies *Policies
 	http     *VirtualHosts
 	tcp      *table.Index[*RouteState]
+	claims   *table.Index[*model.Frontend] // by each name that the frontend may be called by
 }
 
 // Scope is one key of the address-based route lookup.

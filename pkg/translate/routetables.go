@@ -82,7 +82,10 @@ func routeTables(p *resolve.Port) []string {
 
 // assemble puts encoded virtual hosts into a RouteConfiguration.
 func (o *Outputs) assemble(r *table.Reader, name string, hosts []table.Entry[*part]) (*snapshot.Resource, bool) {
-	res, ok := encode(r, name, RouteConfiguration(name, nil), nil)
+	rc := RouteConfiguration(name, nil)
+	// In the mesh the port of :authority is a port of the host, which may have other routes or another protocol there.
+	rc.IgnorePortInHostMatching = name != model.HostTable
+	res, ok := encode(r, name, rc, nil)
 	if !ok {
 		return nil, false
 	}
