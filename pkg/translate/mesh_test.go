@@ -94,6 +94,7 @@ func meshVS(i, version int) *resolve.VirtualService {
 	dest := func(k int) v1alpha1.Destination {
 		return v1alpha1.Destination{Host: fmt.Sprintf("svc-%d", k)}
 	}
+	yes := "yes"
 	weight := func(n int32) *int32 { return &n }
 	return &resolve.VirtualService{
 		Meta: meta(model.Group, "VirtualService", meshNamespace(i), fmt.Sprintf("vs-%d", i), version),
@@ -101,7 +102,7 @@ func meshVS(i, version int) *resolve.VirtualService {
 			Hosts: []string{fmt.Sprintf("svc-%d", i)},
 			HTTP: []v1alpha1.HTTPRoute{
 				{
-					Match: []v1alpha1.HTTPMatchRequest{{Headers: map[string]v1alpha1.StringMatch{"x-canary": {Exact: "yes"}}}},
+					Match: []v1alpha1.HTTPMatchRequest{{Headers: map[string]v1alpha1.StringMatch{"x-canary": {Exact: &yes}}}},
 					Route: []v1alpha1.HTTPRouteDestination{{Destination: dest(i)}},
 				},
 				{Route: []v1alpha1.HTTPRouteDestination{

@@ -56,12 +56,12 @@ func same(rt *rapid.T, want, got snapshot.Snapshot) {
 	for _, typeURL := range allTypes {
 		left := map[string]string{}
 		want.Range(typeURL, func(r *snapshot.Resource) bool {
-			left[r.Name+" "+r.Variant] = string(r.Body.Value) + fmt.Sprint(len(r.Origins))
+			left[r.Name+" "+r.Variant] = string(r.Body.Value) + fmt.Sprint(r.Origins)
 			return true
 		})
 		got.Range(typeURL, func(r *snapshot.Resource) bool {
 			key := r.Name + " " + r.Variant
-			if w, ok := left[key]; !ok || w != string(r.Body.Value)+fmt.Sprint(len(r.Origins)) {
+			if w, ok := left[key]; !ok || w != string(r.Body.Value)+fmt.Sprint(r.Origins) {
 				rt.Fatalf("%s %s: incremental differs from scratch (known from scratch: %v)", typeURL, key, ok)
 			}
 			delete(left, key)

@@ -22,7 +22,7 @@ const filterChainField = 3
 // chains are the pieces that the outbound listener is put together from.
 type chains struct {
 	// tcp lists the encoded chains of connection-level frontends; http tells which ports carry HTTP.
-	tcp   *table.Index[*part]
+	tcp   *table.Index[*frontendChains]
 	ports *table.Index[*httpPort]
 }
 
@@ -40,7 +40,7 @@ type httpPort struct {
 // frontends, not with every HTTP host.
 func (o *Outputs) declareChains() chains {
 	out := o.res.Outbound
-	tcp := table.NewDerived(o.engine, "outbound chains", func(r *table.Reader, name string) (*part, bool) {
+	tcp := table.NewDerived(o.engine, "outbound chains", func(r *table.Reader, name string) (*frontendChains, bool) {
 		f, ok := table.Get(r, out.Frontends, name)
 		if !ok || f.Protocol.IsHTTP() {
 			return nil, false
@@ -79,7 +79,7 @@ func (o *Outputs) declareChains() chains {
 		return p, true
 	}, []table.Trigger{numbers})
 	return chains{
-		tcp:   table.NewIndex(tcp, "outbound chains, all", func(string, *part) []string { return []string{"all"} }),
+		tcp:   table.NewIndex(tcp, "outbound chains, all", func(string, *frontendChains) []string { return []string{"all"} }),
 		ports: table.NewIndex(ports, "http ports, all", func(string, *httpPort) []string { return []string{"all"} }),
 	}
 }
@@ -91,55 +91,23 @@ func (o *Outputs) beyond(f *model.Frontend) []netip.Prefix {
 	})
 }
 
-// encodeChains encodes the chains of one connection-level frontend. One without address or server name cannot be told
-// from others, and passes through.
-func encodeChains(f *model.Frontend) (*part, bool) {
-	p := &part{origins: f.Origins}
-	var all []*listenerv3.FilterChain
-	for i := range f.TCP {
-		t := f.TCP[i]
-		if t.Source != nil {
-			continue // resolve has said that it cannot be told apart here
-		}
-		if len(t.Destinations) == 0 {
-			t.Destinations = f.Addresses
-		}
-		if len(t.Destinations) == 0 && len(t.SNI) == 0 {
-			continue
-		}
-		c := tcpChain("tcp/"+strconv.Itoa(i)+"/"+f.Name, &t)
-		c.FilterChainMatch.DestinationPort = wrapperspb.UInt32(uint32(f.ID.Port))
-		all = append(all, c)
-	}
-	for _, c := range uniqueMatches(all) {
-		b, ok := encodePart(filterChainField, c)
-		if !ok {
-			return nil, false
-		}
-		p.bytes = append(p.bytes, b...)
-	}
-	return p, len(p.bytes) > 0
-}
-
 // outbound puts the shared internal listener together.
 func (o *Outputs) outbound(r *table.Reader, _ *resolve.Outbound, c chains) (*snapshot.Resource, bool) {
 	l := &listenerv3.Listener{
 		Name:                          model.OutboundListener,
 		ListenerSpecifier:             &listenerv3.Listener_InternalListener{InternalListener: &listenerv3.Listener_InternalListenerConfig{}},
-		ListenerFilters:               []*listenerv3.ListenerFilter{originalDst(), tlsInspector()},
+		ListenerFilters:               []*listenerv3.ListenerFilter{originalDst()},
 		PerConnectionBufferLimitBytes: wrapperspb.UInt32(connectionBuffer),
 		DefaultFilterChain: &listenerv3.FilterChain{Name: "passthrough", Filters: []*listenerv3.Filter{
 			tcpProxy(&model.TCPRoute{Backends: []model.Backend{{Cluster: passthroughCluster, Weight: 1}}}),
 		}},
 	}
-	var origins []model.Ref
+	var whose refSet
 	ports := table.List(r, c.ports, "all")
 	sort.Slice(ports, func(i, j int) bool { return ports[i].Value.number < ports[j].Value.number })
 	for _, e := range ports {
 		l.FilterChains = append(l.FilterChains, o.httpChains(e.Value)...)
-		for _, ref := range e.Value.origins {
-			origins = addOrigin(origins, ref)
-		}
+		whose.add(e.Value.origins...)
 	}
 	for _, s := range o.res.Config.Stubs {
 		l.FilterChains = append(l.FilterChains, &listenerv3.FilterChain{
@@ -151,14 +119,18 @@ func (o *Outputs) outbound(r *table.Reader, _ *resolve.Outbound, c chains) (*sna
 			Filters: []*listenerv3.Filter{namedHCM()},
 		})
 	}
-	res, ok := encode(r, l.Name, l, origins)
+	tcp, sniPorts := unclaimedChains(l.FilterChains, table.List(r, c.tcp, "all"))
+	inspectTLS(l, sniPorts)
+	res, ok := encode(r, l.Name, l, nil)
 	if !ok {
 		return nil, false
 	}
 	body := res.Body.Value
-	for _, e := range table.List(r, c.tcp, "all") {
-		body = append(body, e.Value.bytes...)
-		for _, ref := range e.Value.origins {
+	for _, f := range tcp {
+		for i := range f.chains {
+			body = append(body, f.chains[i].bytes...)
+		}
+		for _, ref := range f.origins {
 			res.Origins = addOrigin(res.Origins, ref)
 		}
 	}

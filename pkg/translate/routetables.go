@@ -89,12 +89,30 @@ func (o *Outputs) assemble(r *table.Reader, name string, hosts []table.Entry[*pa
 	if !ok {
 		return nil, false
 	}
+	var whose refSet
 	body := res.Body.Value
 	for _, h := range hosts {
 		body = append(body, h.Value.bytes...)
-		for _, ref := range h.Value.origins {
-			res.Origins = addOrigin(res.Origins, ref)
+		whose.add(h.Value.origins...)
+	}
+	res.Origins = whose.refs
+	return snapshot.FromBytes(res, body), true
+}
+
+// refSet gathers the origins of a resource that is made from many objects, in the order of their first appearance.
+type refSet struct {
+	refs []model.Ref
+	seen map[model.Ref]bool
+}
+
+func (s *refSet) add(refs ...model.Ref) {
+	for _, r := range refs {
+		if !s.seen[r] {
+			if s.seen == nil {
+				s.seen = map[model.Ref]bool{}
+			}
+			s.seen[r] = true
+			s.refs = append(s.refs, r)
 		}
 	}
-	return snapshot.FromBytes(res, body), true
 }

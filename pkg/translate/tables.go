@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"slices"
+
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -27,7 +29,9 @@ type part struct {
 	origins []model.Ref
 }
 
-func (p *part) Equal(o *part) bool { return string(p.bytes) == string(o.bytes) }
+func (p *part) Equal(o *part) bool {
+	return string(p.bytes) == string(o.bytes) && slices.Equal(p.origins, o.origins)
+}
 
 // New declares the tables of the stage. The endpoints come first: they are the urgent lane.
 func New(e *table.Engine, res *resolve.Resolved) *Outputs {
@@ -43,7 +47,8 @@ func New(e *table.Engine, res *resolve.Resolved) *Outputs {
 
 // declare makes a published table of resources of one type.
 func (o *Outputs) declare(typeURL, name string, fn func(*table.Reader, string) (*snapshot.Resource, bool), triggers []table.Trigger, opts ...table.Option) {
-	same := func(a, b *snapshot.Resource) bool { return a.Hash == b.Hash }
+	// Other origins with the same bytes are a new row, so that a NACK finds the right objects; push compares hashes.
+	same := func(a, b *snapshot.Resource) bool { return a.Hash == b.Hash && slices.Equal(a.Origins, b.Origins) }
 	t := table.NewDerived(o.engine, name, fn, triggers, append(opts, table.Equal(same))...)
 	o.byType[typeURL] = table.Publish(t)
 	o.types[name] = typeURL
