@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"regexp/syntax"
 )
 
@@ -15,6 +16,9 @@ const (
 )
 
 var errRegexEmpty = errors.New("the expression is empty: it would match nothing but an empty value; remove it or write what to match")
+
+// wideEscape is \x{...} above \xFF. Envoy 1.40 compiles expressions as Latin-1 and refuses it.
+var wideEscape = regexp.MustCompile(`(?:^|[^\\])(?:\\\\)*(\\x\{0*[1-9A-Fa-f][0-9A-Fa-f]{2,}\})`)
 
 // CheckRegex tells whether Envoy can be given a user's RE2 expression: it compiles, and costs a bounded amount of time a
 // character and memory. The syntax is that of regexp/syntax with the Perl classes, which is RE2's.
@@ -29,6 +33,9 @@ func CheckRegex(pattern string) error {
 	if err != nil {
 		return regexError(pattern, err)
 	}
+	if wide := wideEscape.FindStringSubmatch(pattern); wide != nil {
+		return fmt.Errorf("the expression has the escape %s; Envoy compares bytes and knows \\x00 to \\xFF only: write the character itself", wide[1])
+	}
 	prog, err := syntax.Compile(re.Simplify())
 	if err != nil {
 		return regexError(pattern, err)
@@ -39,25 +46,20 @@ func CheckRegex(pattern string) error {
 	return nil
 }
 
-// cost estimates RE2's program size from above. Go's program has one instruction for a set of runes; RE2's works on bytes
-// and has some for each range, more outside ASCII.
+// cost estimates RE2's program size from above. Envoy compiles expressions for Latin-1, so a set has about one instruction
+// for each range that begins below U+0100, and one or two to hold it together.
 func cost(p *syntax.Prog) int {
 	n := 0
 	for i := range p.Inst {
 		in := &p.Inst[i]
+		n += 2
 		switch in.Op {
 		case syntax.InstRuneAny, syntax.InstRuneAnyNotNL:
-			n += 12
-		case syntax.InstRune:
-			for j := 0; j < len(in.Rune); j++ {
-				if in.Rune[j] < 0x80 {
-					n++
-				} else {
-					n += 6
-				}
-			}
-		default:
 			n += 2
+		case syntax.InstRune:
+			for j := 0; j < len(in.Rune) && in.Rune[j] <= 0xFF; j += 2 {
+				n++
+			}
 		}
 	}
 	return n

@@ -26,16 +26,17 @@ func setTimeouts(out *routev3.RouteAction, f *model.Forward) {
 	}
 }
 
-// duration rounds up to Envoy's milliseconds, as 0 would mean "no limit". Negative ones, which Envoy refuses, become 0.
+// maxDuration is far below what Envoy refuses (about 292 years, where its nanoseconds overflow).
+const maxDuration = 10 * 365 * 24 * time.Hour
+
+// duration rounds up to Envoy's milliseconds, as 0 would mean "no limit". What Envoy refuses is bounded: negative ones become 0.
 func duration(d time.Duration) *durationpb.Duration {
 	if d <= 0 {
 		return durationpb.New(0)
 	}
+	d = min(d, maxDuration)
 	if rest := d % time.Millisecond; rest != 0 {
 		d += time.Millisecond - rest
-	}
-	if d <= 0 { // overflow
-		d = 1<<63 - 1
 	}
 	return durationpb.New(d)
 }
