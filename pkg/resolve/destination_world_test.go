@@ -26,6 +26,7 @@ type destinations struct {
 	entries   *table.Output[*model.ObjectStatus]
 	workloads *table.Output[*model.ObjectStatus]
 	probe     *table.Output[string] // nil unless a test reads as routes do
+	born      map[model.Ref]time.Time
 	position  uint64
 }
 
@@ -39,7 +40,7 @@ func newDestinationsWith(t testing.TB, probe func(*table.Engine, *resolve.Resolv
 	e := table.New(table.Options{Strict: true, Why: true, Logger: slog.New(slog.DiscardHandler)})
 	res := resolve.New(e, resolve.DefaultConfig())
 	d := &destinations{
-		t: t, engine: e, res: res,
+		t: t, engine: e, res: res, born: map[model.Ref]time.Time{},
 		hosts: table.Publish(res.Hosts.Table), clusters: table.Publish(res.Clusters.Table), endpoints: table.Publish(res.Endpoints.Table),
 		rules: table.Publish(res.Policies.Status), entries: table.Publish(res.Hosts.Status), workloads: table.Publish(res.Endpoints.Status),
 	}
@@ -50,7 +51,7 @@ func newDestinationsWith(t testing.TB, probe func(*table.Engine, *resolve.Resolv
 	return d
 }
 
-// apply runs one pass over manifests, whose objects are as old as their place in the text says.
+// apply runs one pass over manifests, whose objects are younger than all before them.
 func (d *destinations) apply(manifests ...string) {
 	d.t.Helper()
 	d.position++
@@ -59,10 +60,11 @@ func (d *destinations) apply(manifests ...string) {
 		d.t.Fatalf("line %d: %s", p.Line, p.Message)
 	}
 	var updates []source.Update
-	for i, o := range res.Objects {
-		if o.Meta.Created.IsZero() {
-			o.Meta.Created = time.Unix(1700000000+int64(i), 0)
+	for _, o := range res.Objects {
+		if d.born[o.Ref].IsZero() {
+			d.born[o.Ref] = time.Unix(1700000000+int64(len(d.born)), 0)
 		}
+		o.Meta.Created = d.born[o.Ref]
 		updates = append(updates, source.Update{Ref: o.Ref, Object: o.Object})
 	}
 	d.engine.Apply(d.res.Inputs.Batch(updates, d.position))
@@ -129,3 +131,17 @@ func (d *destinations) accepted(out *table.Output[*model.ObjectStatus], key stri
 		d.t.Fatalf("%s: want accepted without warnings, got %+v", key, s)
 	}
 }
+
+// testCA is a self-signed certificate whose key is not kept.
+const testCA = `-----BEGIN CERTIFICATE-----
+MIIBejCCASGgAwIBAgIULWUnYdCmGfKlukXaYL0SUmENvM8wCgYIKoZIzj0EAwIw
+EjEQMA4GA1UEAwwHdGVzdC1jYTAgFw0yNjExMjEwNjUzNDlaGA8yMTI2MTAyODA2
+NTM0OVowEjEQMA4GA1UEAwwHdGVzdC1jYTBZMBMGByqGSM49AgEGCCqGSM49AwEH
+A0IABM5EWuB+ucUSUX2dm8Ha2O58BouEeof2Z21g/DW4KHrv33kSjK7+UhSuJPvp
+qoKvw0x6Kk0W37ON7LqxNUPQvwyjUzBRMB0GA1UdDgQWBBSYGlVuRZIEcDQccWeB
+HrlRYrAnyzAfBgNVHSMEGDAWgBSYGlVuRZIEcDQccWeBHrlRYrAnyzAPBgNVHRMB
+Af8EBTADAQH/MAoGCCqGSM49BAMCA0cAMEQCIExxx0YH5Twx5fJdWS0utpdyfhGw
+35SbgM9ddEStlPmXAiBfb+u218dpDF4UqMdfPKTJuN3Bl4iISY+wzsvRtPI+yA==
+-----END CERTIFICATE-----`
+
+func indented(s string) string { return "    " + strings.ReplaceAll(s, "\n", "\n    ") + "\n" }

@@ -34,6 +34,9 @@ func workloadEndpoint(s *v1alpha1.WorkloadEntrySpec, path string, n *notes) (mod
 	if s.Network != "" {
 		n.warn(reasonUnsupported, path+".network", "networks are not supported; the address is dialled directly")
 	}
+	if s.ServiceAccount != "" {
+		n.warn(reasonUnsupported, path+".serviceAccount", "the mesh issues no identities; the workload's is not verified")
+	}
 	if s.Weight != nil && *s.Weight > 0 {
 		we.Weight = uint32(*s.Weight)
 	}
