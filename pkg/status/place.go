@@ -1,0 +1,77 @@
+package status
+
+import (
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairlead.io/fairlead/api/v1alpha1"
+	"fairlead.io/fairlead/pkg/model"
+)
+
+// The condition types that are said beside those of resolve. An API that knows no such type gets the one with our domain.
+const (
+	ConditionAccepted   = "Accepted"
+	ConditionProgrammed = "Programmed"
+	// ConditionRouteProgrammed is Programmed for an HTTPRoute, whose API has no such type.
+	ConditionRouteProgrammed = "fairlead.io/Programmed"
+	// ConditionWarnings is there, and true, while something of the object has no effect, or another than it seems.
+	ConditionWarnings = "fairlead.io/Warnings"
+)
+
+// shape is what the status of a kind looks like.
+type shape uint8
+
+const (
+	noPlace      shape = iota
+	classShape         // conditions; nothing of it reaches an Envoy
+	gatewayShape       // conditions, listeners, addresses
+	routeShape         // conditions for each parent
+	plainShape         // conditions, observedGeneration
+)
+
+// shapeOf gives noPlace for a kind that has no place for conditions: a Service, a Secret.
+func shapeOf(r model.Ref) shape {
+	switch r.Group {
+	case gatewayv1.GroupName:
+		switch r.Kind {
+		case "GatewayClass":
+			return classShape
+		case "Gateway":
+			return gatewayShape
+		case "HTTPRoute":
+			return routeShape
+		}
+	case v1alpha1.Group, v1alpha1.IstioGroup:
+		for _, kind := range meshKinds() {
+			if r.Kind == kind {
+				return plainShape
+			}
+		}
+	}
+	return noPlace
+}
+
+// foreign tells whether other controllers may write the status of a kind as well.
+func foreign(r model.Ref) bool { return r.Group == v1alpha1.IstioGroup }
+
+func meshKinds() []string {
+	return []string{"DestinationRule", "Gateway", "ServiceEntry", "VirtualService", "WorkloadEntry"}
+}
+
+// kinds are those that a writer follows.
+func kinds(compat bool) []schema.GroupKind {
+	var out []schema.GroupKind
+	for _, kind := range []string{"GatewayClass", "Gateway", "HTTPRoute"} {
+		out = append(out, schema.GroupKind{Group: gatewayv1.GroupName, Kind: kind})
+	}
+	groups := []string{v1alpha1.Group}
+	if compat {
+		groups = append(groups, v1alpha1.IstioGroup)
+	}
+	for _, group := range groups {
+		for _, kind := range meshKinds() {
+			out = append(out, schema.GroupKind{Group: group, Kind: kind})
+		}
+	}
+	return out
+}
