@@ -118,7 +118,8 @@ func TestListeners(t *testing.T) {
 	}{
 		"two hosts of a port": {
 			"[{name: a, port: 80, protocol: HTTP, hostname: a.example}, {name: b, port: 80, protocol: HTTP, hostname: '*.example'}]", "True/Accepted",
-			[]string{"a True/Accepted True/ResolvedRefs False/NoConflicts 1", "b True/Accepted True/ResolvedRefs False/NoConflicts 1"}, []string{"a", "b"},
+			[]string{"a True/Accepted True/ResolvedRefs False/NoConflicts 1", "b True/Accepted True/ResolvedRefs False/NoConflicts 1"},
+			[]string{"a", "b"},
 		},
 		"one host twice": {
 			"[{name: a, port: 80, protocol: HTTP, hostname: a.example}, {name: b, port: 80, protocol: HTTP, hostname: A.example}, {name: c, port: 81, protocol: HTTP}]", "True/ListenersNotValid",
@@ -130,7 +131,8 @@ func TestListeners(t *testing.T) {
 		},
 		"two protocols on a port": {
 			"[{name: a, port: 80, protocol: HTTP}, {name: b, port: 80, protocol: HTTPS, hostname: b.example, tls: {certificateRefs: [{name: none}]}}]", "False/ListenersNotValid",
-			[]string{"a False/ProtocolConflict True/ResolvedRefs True/ProtocolConflict 1", "b False/ProtocolConflict False/InvalidCertificateRef True/ProtocolConflict 1"}, nil,
+			[]string{"a False/ProtocolConflict True/ResolvedRefs True/ProtocolConflict 1", "b False/ProtocolConflict False/InvalidCertificateRef True/ProtocolConflict 1"},
+			nil,
 		},
 		"unsupported protocols": {
 			"[{name: a, port: 80, protocol: TCP}, {name: b, port: 80, protocol: example.com/foo}, {name: c, port: 80, protocol: HTTP}]", "True/ListenersNotValid",
@@ -145,7 +147,8 @@ func TestListeners(t *testing.T) {
 		},
 		"kinds": {
 			"[{name: a, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: InvalidRoute}]}}, {name: b, port: 81, protocol: HTTP, allowedRoutes: {kinds: [{kind: InvalidRoute}, {kind: HTTPRoute}]}}]", "True/Accepted",
-			[]string{"a True/Accepted False/InvalidRouteKinds False/NoConflicts 0", "b True/Accepted False/InvalidRouteKinds False/NoConflicts 1"}, []string{"a", "b"},
+			[]string{"a True/Accepted False/InvalidRouteKinds False/NoConflicts 0", "b True/Accepted False/InvalidRouteKinds False/NoConflicts 1"},
+			[]string{"a", "b"},
 		},
 		"namespaces without selector": {
 			"[{name: a, port: 80, protocol: HTTP, allowedRoutes: {namespaces: {from: Selector}}}]", "False/ListenersNotValid", []string{"a False/UnsupportedValue True/ResolvedRefs False/NoConflicts 1"}, nil,

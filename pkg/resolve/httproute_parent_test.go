@@ -27,7 +27,8 @@ func TestParents(t *testing.T) {
 		attached        []string
 	}{
 		"whole gateway": {
-			"shop", "parentRefs: [{name: gw}]", []string{" True/Accepted"},
+			"shop", "parentRefs: [{name: gw}]",
+			[]string{" True/Accepted"},
 			[]string{"gateway/0.0.0.0:80 *.all.example", "gateway/0.0.0.0:80 same.example", "gateway/0.0.0.0:8080 *"},
 			nil,
 			[]string{"shop/gw/all", "shop/gw/chosen", "shop/gw/same"},
@@ -35,7 +36,8 @@ func TestParents(t *testing.T) {
 		"section": {"shop", "parentRefs: [{name: gw, sectionName: chosen}]", []string{"chosen True/Accepted"}, []string{"gateway/0.0.0.0:8080 *"}, nil, []string{"shop/gw/chosen"}},
 		"port":    {"shop", "parentRefs: [{name: gw, port: 8080}]", []string{" True/Accepted"}, []string{"gateway/0.0.0.0:8080 *"}, nil, []string{"shop/gw/chosen"}},
 		"two sections of one route, one of them wrong": {
-			"shop", "parentRefs: [{name: gw, sectionName: none}, {name: gw, sectionName: same}]", []string{"none False/NoMatchingParent", "same True/Accepted"},
+			"shop", "parentRefs: [{name: gw, sectionName: none}, {name: gw, sectionName: same}]",
+			[]string{"none False/NoMatchingParent", "same True/Accepted"},
 			[]string{"gateway/0.0.0.0:80 same.example"},
 			nil,
 			[]string{"shop/gw/same"},
@@ -48,7 +50,8 @@ func TestParents(t *testing.T) {
 		},
 		"hostname of no listener": {"shop", "hostnames: [else.where]\nparentRefs: [{name: gw, port: 80}]", []string{" False/NoMatchingListenerHostname"}, nil, nil, nil},
 		"some hostnames": {
-			"shop", "hostnames: [else.where, A.all.example, '*.all.example', '*.deep.all.example']\nparentRefs: [{name: gw, sectionName: all}]", []string{"all True/Accepted"},
+			"shop", "hostnames: [else.where, A.all.example, '*.all.example', '*.deep.all.example']\nparentRefs: [{name: gw, sectionName: all}]",
+			[]string{"all True/Accepted"},
 			[]string{"gateway/0.0.0.0:80 *.all.example", "gateway/0.0.0.0:80 *.deep.all.example", "gateway/0.0.0.0:80 a.all.example"},
 			nil,
 			[]string{"shop/gw/all"},

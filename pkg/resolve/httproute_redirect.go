@@ -63,6 +63,9 @@ func redirectFrom(rt *model.Route, listener *gatewayListener) {
 	if (scheme == "http" && r.Port == 80) || (scheme == "https" && r.Port == 443) {
 		r.Port = 0
 	}
+	if r.Port == 80 || r.Port == 443 {
+		r.Scheme = scheme // it is the other scheme's port: without the scheme it would look like this one's own
+	}
 	rt.Redirect = &r
 }
 

@@ -192,7 +192,7 @@ func TestRedirectPort(t *testing.T) {
 		"a scheme with its own port":          {80, "scheme: https\nport: 443", `{"Code":302,"Scheme":"https"}`},
 		"the same scheme":                     {8080, "scheme: http", `{"Code":302,"Scheme":"http"}`},
 		"port 80 of an HTTP listener":         {8080, "port: 80", `{"Code":302}`},
-		"port 443 of an HTTP listener":        {80, "port: 443", `{"Code":302,"Port":443}`},
+		"port 443 of an HTTP listener":        {80, "port: 443", `{"Code":302,"Port":443,"Scheme":"http"}`},
 		"whole path and code":                 {80, "path: {type: ReplaceFullPath, replaceFullPath: /x}\nstatusCode: 308", `{"Code":308,"Path":"/x"}`},
 		"prefix; an empty one is one as well": {80, "path: {type: ReplacePrefixMatch, replacePrefixMatch: /y}\nstatusCode: 301", `{"Code":301,"Prefix":"/y"}`},
 	} {

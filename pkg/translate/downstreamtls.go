@@ -39,6 +39,9 @@ func downstreamTLS(t *model.DownstreamTLS, alpn []string) *corev3.TransportSocke
 // clientValidation demands that client certificates chain to the CA and, where asked, carry certain names or hashes.
 func clientValidation(common *tlsv3.CommonTlsContext, t *model.DownstreamTLS) {
 	v := &tlsv3.CertificateValidationContext{VerifyCertificateSpki: t.SPKI, VerifyCertificateHash: t.Hashes}
+	if t.AllowUntrusted {
+		v.TrustChainVerification = tlsv3.CertificateValidationContext_ACCEPT_UNTRUSTED
+	}
 	for _, san := range t.SubjectAltNames {
 		for _, kind := range []tlsv3.SubjectAltNameMatcher_SanType{tlsv3.SubjectAltNameMatcher_DNS, tlsv3.SubjectAltNameMatcher_URI} {
 			v.MatchTypedSubjectAltNames = append(v.MatchTypedSubjectAltNames, &tlsv3.SubjectAltNameMatcher{
