@@ -201,8 +201,10 @@ func (g *gatewayRun) noClients(spec *v1alpha1.ServerTLSSettings, path string) bo
 		name string
 		set  bool
 	}{
-		{"subjectAltNames", len(spec.SubjectAltNames) > 0}, {"verifyCertificateSpki", len(spec.VerifyCertificateSPKI) > 0},
-		{"verifyCertificateHash", len(spec.VerifyCertificateHash) > 0}, {"caCertificates", spec.CACertificates != ""},
+		{"subjectAltNames", len(spec.SubjectAltNames) > 0},
+		{"verifyCertificateSpki", len(spec.VerifyCertificateSPKI) > 0},
+		{"verifyCertificateHash", len(spec.VerifyCertificateHash) > 0},
+		{"caCertificates", spec.CACertificates != ""},
 		{"caCertCredentialName", spec.CACertCredentialName != ""},
 	} {
 		if f.set {

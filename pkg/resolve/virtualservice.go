@@ -96,7 +96,8 @@ func (v *vsRun) status(m *model.Meta) *model.ObjectStatus {
 	return (&notes{list: once}).status(m)
 }
 
-// attach finds the gateways of the object.
+// attach finds the gateways of the object. exportTo must include the namespace of a Gateway: the workload that serves it has
+// none of its own here.
 func (v *vsRun) attach() {
 	names := v.vs.Spec.Gateways
 	if len(names) == 0 {

@@ -103,8 +103,11 @@ func (v *vsRun) needsRoute(rt *v1alpha1.HTTPRoute, path string) {
 		name string
 		set  bool
 	}{
-		{"rewrite", rt.Rewrite != nil}, {"timeout", rt.Timeout != ""}, {"retries", rt.Retries != nil},
-		{"mirror", rt.Mirror != nil}, {"mirrors", len(rt.Mirrors) > 0},
+		{"rewrite", rt.Rewrite != nil},
+		{"timeout", rt.Timeout != ""},
+		{"retries", rt.Retries != nil},
+		{"mirror", rt.Mirror != nil},
+		{"mirrors", len(rt.Mirrors) > 0},
 	} {
 		if f.set {
 			v.warn(reasonInvalid, path+"."+f.name, "%s has no effect on a rule that answers itself; remove it", f.name)

@@ -239,17 +239,38 @@ func (v *vsRun) meshL4(u *l4Rule, a attachment, tls bool, reach *reach) []TCPBin
 			m := &u.matches[j]
 			rm, ok := v.matchAt(&m.matchTerm, at)
 			sni := common(m.sni, []string{name})
-			if !ok || tls && len(sni) == 0 {
+			if !ok || tls && len(sni) == 0 || !v.l4Possible(m, rm.Source, host) {
 				continue
 			}
 			for _, port := range l4Ports(u, m, host) {
 				rt := v.l4Route(u, m, port)
-				rt.SNI, rt.Port, rt.Source = sni, port, rm.Source
+				rt.SNI, rt.Port = sni, port
 				out = append(out, TCPBinding{Config: MeshConfig, Host: host.Name, Route: rt, TLS: tls, Meta: &v.vs.Meta})
 			}
 		}
 	}
 	return out
+}
+
+// l4Possible tells whether a match can be told apart at the shared listener, and says so where it cannot: a route for some
+// clients must not become one for all.
+func (v *vsRun) l4Possible(m *l4Match, source *model.SourceMatch, h *model.Host) bool {
+	path := "spec." + m.where
+	switch {
+	case len(m.labels) > 0:
+		v.refuse(reasonUnsupported, path+".sourceLabels", "connections cannot be told apart by the labels of their client; the match is left out: use http routes, or a host of its own")
+	case m.namespace != "":
+		v.refuse(reasonUnsupported, path+".sourceNamespace", "connections cannot be told apart by the namespace of their client; the match is left out: use http routes, or a host of its own")
+	case source != nil:
+		v.refuse(reasonUnsupported, "spec.exportTo", "tcp and tls routes of the mesh are for all namespaces or for none; %s is left out: remove exportTo, or use http routes", m.where)
+	case len(m.subnets) > 0 && len(h.Addresses) > 0 && !slices.ContainsFunc(h.Addresses, func(a netip.Prefix) bool {
+		return slices.ContainsFunc(m.subnets, a.Overlaps)
+	}):
+		v.refuse(reasonInvalid, path+".destinationSubnets", "no address of %s lies in them, so the match takes nothing; correct them, or leave them out to match all addresses of the host", h.Name)
+	default:
+		return true
+	}
+	return false
 }
 
 // l4Ports are the ports of a mesh host that a match is for: the one it names, each where a destination follows it, or 0
