@@ -127,6 +127,18 @@ func optionalProxyProtocol() *listenerv3.ListenerFilter {
 	return listenerFilter("envoy.filters.listener.proxy_protocol", &proxyprotocolv3.ProxyProtocol{AllowRequestsWithoutProxyProtocol: true})
 }
 
+// ranges are CIDRs as text, without host bits.
+func ranges(list []*corev3.CidrRange) []string {
+	out := make([]string, len(list))
+	for i, c := range list {
+		out[i] = c.AddressPrefix + "/" + strconv.Itoa(int(c.PrefixLen.GetValue()))
+		if p, err := netip.ParsePrefix(out[i]); err == nil {
+			out[i] = p.Masked().String()
+		}
+	}
+	return out
+}
+
 func cidr(p netip.Prefix) *corev3.CidrRange {
 	return &corev3.CidrRange{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits()))}
 }
