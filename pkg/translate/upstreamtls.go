@@ -46,10 +46,14 @@ func transport(out *clusterv3.Cluster, c *model.Cluster) {
 	}
 }
 
-func secured(c *model.Cluster) bool { return c.Policy.TLS != nil && c.Policy.TLS.Mode != model.TLSDisable }
+func secured(c *model.Cluster) bool {
+	return c.Policy.TLS != nil && c.Policy.TLS.Mode != model.TLSDisable
+}
 
 // autoSNI tells whether the server name is taken from each request.
-func autoSNI(c *model.Cluster) bool { return secured(c) && c.Policy.TLS.SNI == "" && c.Protocol.IsHTTP() }
+func autoSNI(c *model.Cluster) bool {
+	return secured(c) && c.Policy.TLS.SNI == "" && c.Protocol.IsHTTP()
+}
 
 // upstreamTLS verifies the server: its chain, and one of the names. They are the rule's, or the server name that is asked
 // for. Both bounds of the version are set, as Envoy's default maximum for clients is 1.2. No ALPN is set: Envoy's HTTP
