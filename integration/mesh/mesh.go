@@ -32,7 +32,7 @@ import (
 )
 
 // Patience is how long a test waits for what must come; a busy machine needs most of it, an idle one milliseconds.
-const Patience = 60 * time.Second
+const Patience = 40 * time.Second
 
 // Options are what a test may choose. The zero value is an empty folder and one Envoy.
 type Options struct {
