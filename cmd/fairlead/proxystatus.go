@@ -64,7 +64,7 @@ func clientTable(w io.Writer, list []push.ClientInfo, now time.Time) error {
 			}
 			rows = append(rows, row)
 			if t.Quarantined > 0 || state(t) == "REJECTED" {
-				nacks = append(nacks, fmt.Sprintf("%s %s: %s", c.Node.ID, push.ShortType(t.Type), t.LastNack))
+				nacks = append(nacks, fmt.Sprintf("%s %s: %s", c.Node.ID, push.ShortType(t.Type), strings.ReplaceAll(t.LastNack, "\n", " ")))
 			}
 		}
 		if len(c.Types) == 0 {

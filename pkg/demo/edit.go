@@ -29,6 +29,9 @@ type Edit struct {
 	Pass        bool    `json:"pass"`
 }
 
+// between is how many requests are answered between two edits.
+const between = 100
+
 // change is a manifest that can be edited, and how its new behaviour is seen.
 type change struct {
 	what, file string
@@ -90,6 +93,10 @@ func (d *demo) edit(ctx context.Context, c change) (Edit, error) {
 	defer l.stop()
 	var seen, acked []time.Duration
 	for n := 1; n <= d.cfg.Edits; n++ {
+		// The series is worth nothing without requests between the edits.
+		if err := l.more(ctx, between); err != nil {
+			return Edit{}, err
+		}
 		s, a, err := d.once(ctx, c, l, string(text), n)
 		if err != nil {
 			return Edit{}, err

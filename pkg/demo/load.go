@@ -71,6 +71,21 @@ func (l *load) expect(shows func(answer) bool) <-chan time.Time {
 	return e.at
 }
 
+// more waits until n more requests have been answered.
+func (l *load) more(ctx context.Context, n int64) error {
+	until := l.requests.Load() + n
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for l.requests.Load() < until {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
 // stop ends the load, and may be called again. fault is what the first failed request gave.
 func (l *load) stop() (requests, failed int64, fault string) {
 	l.cancel()

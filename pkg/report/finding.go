@@ -38,38 +38,56 @@ func (p *Page) Findings() []Finding {
 	for _, pr := range p.Problems {
 		out = append(out, Finding{File: pr.File, Line: pr.Line, Severity: Error, Object: pr.Object, Message: pr.Message})
 	}
-	for _, o := range p.Objects {
-		for _, c := range o.Conditions {
-			if f, ok := o.finding(&c); ok {
-				out = append(out, f)
-			}
-		}
-		if o.Programmed != nil {
-			for _, r := range o.Programmed.Rejected {
-				out = append(out, Finding{
-					File: o.File, Line: o.Line, Severity: Error, Object: o.Ref, Type: "Programmed", Reason: "Rejected",
-					Message: "Envoy refuses " + r.Type + " " + r.Resource + ": " + r.Message,
-				})
-			}
-		}
+	for i := range p.Objects {
+		out = append(out, p.Objects[i].findings()...)
 	}
 	return Ordered(out)
 }
 
-// finding is a condition that is worth a line. A listener or a parent is named when the message leaves it out.
-func (o *Object) finding(c *Condition) (Finding, bool) {
-	f := Finding{File: o.File, Line: c.line, Severity: Error, Object: o.Ref, Path: c.Path, Type: c.Type, Reason: c.Reason, Message: c.Message}
-	switch {
-	case c.Warning:
-		f.Severity = Warning
-	case !c.Bad():
-		return Finding{}, false
+func (o *Object) findings() []Finding {
+	var located, summary []Finding
+	for i := range o.Conditions {
+		for _, f := range o.of(&o.Conditions[i]) {
+			if f.Path == "" {
+				summary = append(summary, f)
+			} else {
+				located = append(located, f)
+			}
+		}
 	}
-	f.Message = strings.TrimPrefix(f.Message, c.Path+": ")
-	if c.Listener != "" && !strings.Contains(f.Message, c.Listener) {
-		f.Message = "listener " + c.Listener + ": " + f.Message
+	// What stands at no field of an object with faults at fields sums those up ("see the conditions of …").
+	if !slices.ContainsFunc(located, func(f Finding) bool { return f.Severity == Error }) {
+		located = append(located, summary...)
 	}
-	return f, true
+	if o.Programmed != nil {
+		for _, r := range o.Programmed.Rejected {
+			located = append(located, Finding{
+				File: o.File, Line: o.Line, Severity: Error, Object: o.Ref, Type: "Programmed", Reason: "Rejected",
+				Message: "Envoy refuses " + r.Type + " " + r.Resource + ": " + r.Message,
+			})
+		}
+	}
+	return located
+}
+
+// of gives the faults in a condition. A listener is named when the message leaves it out.
+func (o *Object) of(c *Condition) (out []Finding) {
+	if !c.Warning && !c.Bad() {
+		return nil
+	}
+	for _, p := range c.parts {
+		f := Finding{
+			File: o.File, Line: p.line, Severity: Error, Object: o.Ref, Path: p.path, Type: c.Type, Reason: c.Reason, Message: p.message,
+		}
+		if c.Warning {
+			f.Severity = Warning
+		}
+		if c.Listener != "" && !strings.Contains(f.Message, c.Listener) {
+			f.Message = "listener " + c.Listener + ": " + f.Message
+		}
+		out = append(out, f)
+	}
+	return out
 }
 
 // Ordered sorts findings by file, line, severity and text, and drops those that say the same about the same line.

@@ -49,7 +49,7 @@ type Condition struct {
 	Parent   string `json:"parent,omitempty"`
 	Listener string `json:"listener,omitempty"`
 
-	line int
+	parts []part
 }
 
 // Bad tells that the condition is a fault. Some of Gateway API's types say something bad when they are true.
@@ -113,7 +113,7 @@ func Of(s *model.ObjectStatus, text *model.Text) Object {
 		for _, c := range list {
 			o.Conditions = append(o.Conditions, Condition{
 				Type: c.Type, Status: c.Status, Warning: c.Warning, Reason: c.Reason, Message: c.Message, Path: c.Path,
-				At: text.At(c.Path), Parent: parent, Listener: listener, line: text.LineOf(c.Path),
+				At: text.At(c.Path), Parent: parent, Listener: listener, parts: split(&c, text),
 			})
 		}
 	}

@@ -1,0 +1,164 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	rpc "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"fairlead.io/fairlead/pkg/admin"
+)
+
+// runNode is the command xdsnode of the scripts: `xdsnode NODE XDS-SOCKET CONTROL-SOCKET` is a client of delta ADS that
+// subscribes to clusters, listeners and scopes, and to the endpoints and routes that those name. It connects again when the
+// stream ends. What it has is at http://CONTROL-SOCKET/have; /refuse?name=N makes it reject resources of that name.
+func runNode() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	n := &node{id: os.Args[1], refuse: map[string]bool{}, have: map[string]map[string]string{}}
+	control, err := net.Listen("unix", os.Args[3])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	go func() { _ = http.Serve(control, n) }() //nolint:gosec // a test's own socket
+	for ctx.Err() == nil {
+		err := n.follow(ctx, os.Args[2])
+		if ctx.Err() == nil {
+			fmt.Fprintln(os.Stderr, "stream ended:", err)
+		}
+	}
+	return 0
+}
+
+type node struct {
+	id string
+
+	mu      sync.Mutex // guards what follows
+	refuse  map[string]bool
+	have    map[string]map[string]string // by type and name: version
+	streams int
+	sent    int // resources received on the present stream
+}
+
+// follow keeps one stream until it ends.
+func (n *node) follow(ctx context.Context, socket string) error {
+	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	stream, err := discovery.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx, grpc.WaitForReady(true))
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	n.streams, n.sent = n.streams+1, 0
+	n.mu.Unlock()
+	for i, kind := range []string{"clusters", "listeners", "scopes"} {
+		req := &discovery.DeltaDiscoveryRequest{TypeUrl: admin.Kinds[kind], InitialResourceVersions: n.versions(kind)}
+		if i == 0 {
+			req.Node = &corev3.Node{Id: n.id, UserAgentName: "xdsnode"}
+		}
+		if err := stream.Send(req); err != nil {
+			return err
+		}
+	}
+	for {
+		res, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		for _, req := range n.take(res) {
+			if err := stream.Send(req); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func kindOf(typeURL string) string {
+	for kind, url := range admin.Kinds {
+		if url == typeURL {
+			return kind
+		}
+	}
+	return typeURL
+}
+
+func (n *node) versions(kind string) map[string]string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	out := map[string]string{}
+	for name, v := range n.have[kind] {
+		out[name] = v
+	}
+	return out
+}
+
+// take keeps a response, unless something in it is to be refused, and gives what to send.
+func (n *node) take(res *discovery.DeltaDiscoveryResponse) []*discovery.DeltaDiscoveryRequest {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	kind := kindOf(res.TypeUrl)
+	reply := &discovery.DeltaDiscoveryRequest{TypeUrl: res.TypeUrl, ResponseNonce: res.Nonce}
+	for _, r := range res.Resources {
+		n.sent++
+		if n.refuse[r.Name] {
+			reply.ErrorDetail = &rpc.Status{Code: 13, Message: "xdsnode does not like " + r.Name}
+			return []*discovery.DeltaDiscoveryRequest{reply}
+		}
+	}
+	if n.have[kind] == nil {
+		n.have[kind] = map[string]string{}
+	}
+	var added []string
+	for _, r := range res.Resources {
+		if _, had := n.have[kind][r.Name]; !had {
+			added = append(added, r.Name)
+		}
+		n.have[kind][r.Name] = r.Version
+	}
+	for _, name := range res.RemovedResources {
+		delete(n.have[kind], name)
+	}
+	out := []*discovery.DeltaDiscoveryRequest{reply}
+	if kind == "clusters" && len(added) > 0 {
+		out = append(out, &discovery.DeltaDiscoveryRequest{TypeUrl: admin.Kinds["endpoints"], ResourceNamesSubscribe: added})
+	}
+	return out
+}
+
+// ServeHTTP is the control socket.
+func (n *node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch r.URL.Path {
+	case "/refuse":
+		n.refuse[r.URL.Query().Get("name")] = true
+	case "/accept":
+		clear(n.refuse)
+	case "/have":
+		for kind, names := range n.have {
+			for name, version := range names {
+				hash, _, _ := strings.Cut(version, "@")
+				fmt.Fprintf(w, "%s %s %s\n", kind, name, hash)
+			}
+		}
+		fmt.Fprintf(w, "streams %d\nsent %d\n", n.streams, n.sent)
+	default:
+		http.Error(w, errors.ErrUnsupported.Error(), http.StatusNotFound)
+	}
+}
