@@ -163,26 +163,36 @@ func (o *Outbound) defaultRoute(r *table.Reader, h *model.Host, id model.Cluster
 	return model.Route{Name: h.Origin.String(), Forward: fw, Origins: []model.Ref{h.Origin}}
 }
 
-// restrict keeps clients of namespaces that the host is not exported to from reaching it.
+// restrict keeps clients of namespaces that the host is not exported to from reaching it. A route for other namespaces only
+// is left out.
 func restrict(v *model.VirtualHost, h *model.Host) {
 	if len(h.ExportTo) == 0 || slices.Contains(h.ExportTo, "*") {
 		return
 	}
-	for i := range v.Routes {
+	var seen []string
+	for _, ns := range h.ExportTo {
+		if ns == "." {
+			ns = h.Namespace
+		}
+		seen = append(seen, ns)
+	}
+	var routes []model.Route
+	for _, rt := range v.Routes {
 		s := model.SourceMatch{}
-		if v.Routes[i].Match.Source != nil {
-			s = *v.Routes[i].Match.Source
+		if rt.Match.Source != nil {
+			s = *rt.Match.Source
 		}
 		if len(s.Namespaces) == 0 {
-			for _, ns := range h.ExportTo {
-				if ns == "." {
-					ns = h.Namespace
-				}
-				s.Namespaces = append(s.Namespaces, ns)
-			}
+			s.Namespaces = seen
+		} else {
+			s.Namespaces = slices.DeleteFunc(slices.Clone(s.Namespaces), func(ns string) bool { return !slices.Contains(seen, ns) })
 		}
-		v.Routes[i].Match.Source = &s
+		if len(s.Namespaces) > 0 {
+			rt.Match.Source = &s
+			routes = append(routes, rt)
+		}
 	}
+	v.Routes = routes
 }
 
 // tcpRoutes are the mesh's tcp and tls routes for one port, oldest object first.
