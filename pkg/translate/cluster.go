@@ -6,6 +6,8 @@ import (
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	dnscommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/common/dns/v3"
+	dnsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/clusters/dns/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -73,9 +75,9 @@ func discovery(out *clusterv3.Cluster, c *model.Cluster) {
 	case (c.Resolution == model.ResolveDNS || c.Resolution == model.ResolveDNSRoundRobin) && len(c.DNS) == 0:
 		out.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
 	case c.Resolution == model.ResolveDNS:
-		resolver(out, c, clusterv3.Cluster_STRICT_DNS)
+		resolver(out, c, false)
 	case c.Resolution == model.ResolveDNSRoundRobin:
-		resolver(out, c, clusterv3.Cluster_LOGICAL_DNS)
+		resolver(out, c, true)
 	default:
 		out.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS}
 		source := ads()
@@ -86,10 +88,17 @@ func discovery(out *clusterv3.Cluster, c *model.Cluster) {
 	}
 }
 
-func resolver(out *clusterv3.Cluster, c *model.Cluster, kind clusterv3.Cluster_DiscoveryType) {
-	out.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: kind}
-	out.DnsRefreshRate, out.RespectDnsTtl = durationpb.New(dnsRefresh), true
-	out.DnsLookupFamily = clusterv3.Cluster_V4_PREFERRED
+// resolver asks a DNS for the endpoints. one makes all addresses of the one name a single endpoint, whose connections go
+// to the first address of the latest answer (Envoy's LOGICAL_DNS); otherwise each address is an endpoint (STRICT_DNS). The
+// cluster's own fields for both are deprecated in Envoy 1.40.
+func resolver(out *clusterv3.Cluster, c *model.Cluster, one bool) {
+	out.ClusterDiscoveryType = &clusterv3.Cluster_ClusterType{ClusterType: &clusterv3.Cluster_CustomClusterType{
+		Name: "envoy.cluster.dns",
+		TypedConfig: pack(&dnsv3.DnsCluster{
+			DnsRefreshRate: durationpb.New(dnsRefresh), RespectDnsTtl: true,
+			DnsLookupFamily: dnscommonv3.DnsLookupFamily_V4_PREFERRED, AllAddressesInSingleEndpoint: one,
+		}),
+	}}
 	out.LoadAssignment = assignment(out.Name, c.DNS)
 }
 

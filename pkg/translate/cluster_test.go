@@ -120,8 +120,8 @@ func TestDiscovery(t *testing.T) {
 		text string
 	}{
 		{model.Discovery{Resolution: model.ResolveEDS}, clusterv3.Cluster_EDS, "initialFetchTimeout: 0s"},
-		{model.Discovery{Resolution: model.ResolveDNS, DNS: ends}, clusterv3.Cluster_STRICT_DNS, "address: a.test"},
-		{model.Discovery{Resolution: model.ResolveDNSRoundRobin, DNS: ends[:1]}, clusterv3.Cluster_LOGICAL_DNS, "dnsLookupFamily: V4_PREFERRED"},
+		{model.Discovery{Resolution: model.ResolveDNS, DNS: ends}, clusterv3.Cluster_STATIC, "address: a.test"},
+		{model.Discovery{Resolution: model.ResolveDNSRoundRobin, DNS: ends[:1]}, clusterv3.Cluster_STATIC, "allAddressesInSingleEndpoint: true"},
 		{model.Discovery{Resolution: model.ResolveDNSRoundRobin}, clusterv3.Cluster_STATIC, "name: svc/n/h/80"},
 		{model.Discovery{Resolution: model.ResolveNone, UpstreamPort: 443}, clusterv3.Cluster_ORIGINAL_DST, "upstreamPortOverride: 443"},
 	} {
