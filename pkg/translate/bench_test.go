@@ -8,6 +8,7 @@ import (
 
 	"fairlead.io/fairlead/pkg/snapshot"
 	"fairlead.io/fairlead/pkg/source"
+	"fairlead.io/fairlead/pkg/translate"
 )
 
 // The size that DESIGN promises for: 5,000 services of 10 endpoints, 500 VirtualServices, 1,000 HTTPRoutes.
@@ -31,7 +32,7 @@ func BenchmarkVirtualService(b *testing.B) {
 // BenchmarkHTTPRoute is one HTTPRoute change at a gateway of 1,000 hosts.
 func BenchmarkHTTPRoute(b *testing.B) {
 	benchChange(b, func(v int) any { return meshRoute(2500, v) },
-		snapshot.Key{Type: resource.RouteType, Name: "gateway/0.0.0.0:80"})
+		snapshot.Key{Type: translate.VirtualHostType, Name: "gateway/0.0.0.0:80/h2500.example.com"})
 }
 
 // benchChange applies versions of one object and demands that each changes what it is for, and little else.

@@ -15,7 +15,7 @@ import (
 )
 
 var allTypes = []string{
-	resource.ClusterType, resource.EndpointType, resource.ListenerType, resource.RouteType, translate.ScopeType, resource.SecretType,
+	resource.ClusterType, resource.EndpointType, resource.ListenerType, resource.RouteType, translate.VirtualHostType, translate.ScopeType, resource.SecretType,
 }
 
 // TestOracle applies random changes of all kinds in random batches. After each batch, what the incremental engine serves

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"slices"
 	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -12,59 +13,87 @@ import (
 	"fairlead.io/fairlead/pkg/table"
 )
 
-// virtualHostField is RouteConfiguration.virtual_hosts.
-const virtualHostField = 2
+// VirtualHostType is the type URL of virtual host discovery; go-control-plane names no constant for it.
+const VirtualHostType = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 
-// declareRoutes publishes the route tables. A mesh frontend is a table of its own. A gateway's table is put together
-// from virtual hosts that were encoded one by one, so that an edit costs one of them and a copy of bytes.
+// declareRoutes publishes the route tables. A mesh frontend is a table of its own. The tables that are searched by
+// :authority only say that their virtual hosts come one by one.
 func (o *Outputs) declareRoutes() {
-	encodeHost := func(v *model.VirtualHost) (*part, bool) {
-		b, ok := encodePart(virtualHostField, VirtualHost(v))
-		return &part{bytes: b, origins: v.Origins}, ok
-	}
-	o.gateway = table.NewDerived(o.engine, "encoded virtualhosts", func(r *table.Reader, key string) (*part, bool) {
-		v, ok := table.Get(r, o.res.HTTP.Table, key)
-		if !ok || v.Config == resolve.MeshConfig {
-			return nil, false
-		}
-		return encodeHost(v)
-	}, []table.Trigger{o.res.HTTP.Table})
-	o.named = table.NewDerived(o.engine, "encoded named hosts", func(r *table.Reader, key string) (*part, bool) {
-		v, ok := table.Get(r, o.res.Outbound.Named, key)
-		if !ok {
-			return nil, false
-		}
-		return encodeHost(v)
-	}, []table.Trigger{o.res.Outbound.Named})
-	byConfig := table.NewIndex(o.gateway, "encoded virtualhosts by table", func(key string, _ *part) []string {
-		config, _, _ := strings.Cut(key, "|")
-		return []string{config}
-	})
-	allNamed := table.NewIndex(o.named, "encoded named hosts, all", func(string, *part) []string {
-		return []string{model.HostTable}
-	})
 	frontends := table.NewIndex(o.res.Outbound.Frontends, "http frontends by table", func(key string, f *model.Frontend) []string {
 		if f.HTTP == nil || len(f.Addresses) == 0 {
 			return nil
 		}
 		return []string{key}
 	})
-	always := table.NewIndex(o.res.Servers.Ports, "route tables of ports", func(_ string, p *resolve.Port) []string {
+	ports := table.NewIndex(o.res.Servers.Ports, "route tables of ports", func(_ string, p *resolve.Port) []string {
 		return routeTables(p)
 	})
+	hosts := table.NewIndex(o.res.Outbound.Named, "named hosts by table", func(string, *model.VirtualHost) []string {
+		return []string{model.HostTable}
+	})
 	o.declare(resource.RouteType, "xds routes", func(r *table.Reader, name string) (*snapshot.Resource, bool) {
-		switch {
-		case name == model.HostTable:
-			return o.assemble(r, name, table.List(r, allNamed, name))
-		case strings.HasPrefix(name, "gateway/"):
-			return o.assemble(r, name, table.List(r, byConfig, name))
+		if name == model.HostTable || strings.HasPrefix(name, "gateway/") {
+			return encode(r, name, hostTable(name), o.gatewaysOf(r, ports, name))
 		}
 		f, ok := table.Get(r, o.res.Outbound.Frontends, name)
 		if !ok {
 			return nil, false
 		}
 		return encode(r, name, RouteConfiguration(name, []*routev3.VirtualHost{VirtualHost(f.HTTP)}), f.HTTP.Origins)
-	}, []table.Trigger{byConfig, allNamed, frontends, always})
+	}, append([]table.Trigger{frontends, ports, hosts}, o.stubTables()...))
+	o.declareVirtualHosts()
+}
+
+// stubTables make the host table exist for the stubs, whose listeners ask for it, before any host is in it.
+func (o *Outputs) stubTables() []table.Trigger {
+	if len(o.res.Config.Stubs) == 0 {
+		return nil
+	}
+	return []table.Trigger{o.res.Fixed(o.engine, "route tables of stubs", []string{model.HostTable})}
+}
+
+// gatewaysOf are the gateways whose servers a table is for.
+func (o *Outputs) gatewaysOf(r *table.Reader, ports *table.Index[*resolve.Port], name string) []model.Ref {
+	var whose refSet
+	for _, p := range table.List(r, ports, name) {
+		for i := range p.Value.Servers {
+			s := &p.Value.Servers[i]
+			if slices.ContainsFunc(resolve.HostsOf(s), func(h string) bool { return resolve.ServerConfig(s, h) == name }) {
+				whose.add(s.Gateway)
+			}
+		}
+	}
+	return whose.refs
+}
+
+// hostTable is a route table whose virtual hosts are resources of their own: an edit of one sends one.
+func hostTable(name string) *routev3.RouteConfiguration {
+	rc := RouteConfiguration(name, nil)
+	rc.Vhds = &routev3.Vhds{ConfigSource: ads()}
+	// In the mesh the port of :authority is a port of the host, which may have other routes or another protocol there.
+	rc.IgnorePortInHostMatching = name != model.HostTable
+	return rc
+}
+
+// declareVirtualHosts publishes the virtual hosts, named "<table>/<host>": Envoy finds the table by what stands before the
+// last slash.
+func (o *Outputs) declareVirtualHosts() {
+	name := func(v *model.VirtualHost) []string { return []string{v.Config + "/" + v.Host} }
+	gateway := table.NewIndex(o.res.HTTP.Table, "gateway hosts by name", func(_ string, v *model.VirtualHost) []string {
+		if v.Config == resolve.MeshConfig {
+			return nil
+		}
+		return name(v)
+	})
+	named := table.NewIndex(o.res.Outbound.Named, "named hosts by name", func(_ string, v *model.VirtualHost) []string { return name(v) })
+	o.declare(VirtualHostType, "xds virtualhosts", func(r *table.Reader, name string) (*snapshot.Resource, bool) {
+		for _, ix := range []*table.Index[*model.VirtualHost]{gateway, named} {
+			for _, e := range table.List(r, ix, name) {
+				return encode(r, name, VirtualHost(e.Value), e.Value.Origins)
+			}
+		}
+		return nil, false
+	}, []table.Trigger{gateway, named})
 }
 
 // routeTables are the tables that the listeners of a port ask for.
@@ -78,25 +107,6 @@ func routeTables(p *resolve.Port) []string {
 		}
 	}
 	return names
-}
-
-// assemble puts encoded virtual hosts into a RouteConfiguration.
-func (o *Outputs) assemble(r *table.Reader, name string, hosts []table.Entry[*part]) (*snapshot.Resource, bool) {
-	rc := RouteConfiguration(name, nil)
-	// In the mesh the port of :authority is a port of the host, which may have other routes or another protocol there.
-	rc.IgnorePortInHostMatching = name != model.HostTable
-	res, ok := encode(r, name, rc, nil)
-	if !ok {
-		return nil, false
-	}
-	var whose refSet
-	body := res.Body.Value
-	for _, h := range hosts {
-		body = append(body, h.Value.bytes...)
-		whose.add(h.Value.origins...)
-	}
-	res.Origins = whose.refs
-	return snapshot.FromBytes(res, body), true
 }
 
 // refSet gathers the origins of a resource that is made from many objects, in the order of their first appearance.

@@ -18,9 +18,7 @@ type Outputs struct {
 	byType map[string]*table.Output[*snapshot.Resource]
 	types  map[string]string // table name → type URL
 
-	res     *resolve.Resolved
-	gateway *table.Derived[*part]
-	named   *table.Derived[*part]
+	res *resolve.Resolved
 }
 
 // part is an encoded piece of a resource, and whose it is.
