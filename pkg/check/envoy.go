@@ -38,7 +38,7 @@ const listenerType = "type.googleapis.com/envoy.config.listener.v3.Listener"
 // Envoy starts the Envoy at path on a snapshot, over delta ADS as a node does, and returns what it refuses by source object.
 // `envoy --mode validate` would not do: it accepts broken dynamic resources (routes, endpoints, secrets). Its listeners are not
 // bound, so that nothing is opened on the machine. The error is about the Envoy that cannot run.
-func Envoy(ctx context.Context, path string, snap snapshot.Snapshot) (map[model.Ref][]report.Rejection, error) {
+func Envoy(ctx context.Context, path string, snap snapshot.Snapshot) (refused map[model.Ref][]report.Rejection, err error) {
 	dir, err := os.MkdirTemp("", "fairlead-check-")
 	if err != nil {
 		return nil, fmt.Errorf("start envoy: %w", err)
@@ -62,16 +62,21 @@ func Envoy(ctx context.Context, path string, snap snapshot.Snapshot) (map[model.
 	defer func() {
 		ads.Drain()
 		server.Stop()
-		<-served
+		err = errors.Join(err, <-served)
 	}()
-	if err := run(ctx, path, dir, ads); err != nil {
+	p, err := start(path, dir)
+	if err != nil {
 		return nil, err
 	}
-	out, named := refusals(ads, resources)
-	if nack := nacked(ads); nack != "" && !named {
-		return nil, fmt.Errorf("envoy refuses a resource that no object is behind; please report this: %s", nack)
+	if err := settle(ctx, p, ads, filepath.Join(dir, "admin")); err != nil {
+		return nil, errors.Join(err, p.Stop(0))
 	}
-	return out, nil
+	// While the Envoy lives: its refusals end with its stream.
+	refused, named := refusals(ads, resources)
+	if nack := nacked(ads); nack != "" && !named {
+		err = fmt.Errorf("envoy refuses a resource that no object is behind; please report this: %s", nack)
+	}
+	return refused, errors.Join(err, p.Stop(0))
 }
 
 // nacked is the last rejection of any type.
@@ -117,24 +122,19 @@ func withoutPort(r *snapshot.Resource) (*snapshot.Resource, error) {
 	return out, nil
 }
 
-// run keeps an Envoy up until it has said something to everything that it was sent.
-func run(ctx context.Context, path, dir string, ads *push.Server) error {
+// start runs an Envoy with a node's bootstrap in the folder of its sockets.
+func start(path, dir string) (*process.Process, error) {
 	conf, err := bootstrap.Bootstrap(bootstrap.Config{
 		NodeID: "check", XDS: "unix:" + filepath.Join(dir, "xds"), Admin: "unix:" + filepath.Join(dir, "admin"),
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	file := filepath.Join(dir, "bootstrap.json")
 	if err := os.WriteFile(file, conf, 0o600); err != nil {
-		return fmt.Errorf("start envoy: %w", err)
+		return nil, fmt.Errorf("start envoy: %w", err)
 	}
-	p, err := process.Start("envoy", dir, path, "-c", file, "--log-level", "critical", "--disable-hot-restart", "--concurrency", "1")
-	if err != nil {
-		return err
-	}
-	err = settle(ctx, p, ads, filepath.Join(dir, "admin"))
-	return errors.Join(err, p.Stop(0))
+	return process.Start("envoy", dir, path, "-c", file, "--log-level", "critical", "--disable-hot-restart", "--concurrency", "1")
 }
 
 // settle waits until the client is quiet: everything it subscribed to is answered and acknowledged or rejected, and Envoy is

@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// backend is one HTTP server that says in x-backend who it is.
+// backend is one HTTP server.
 type backend struct {
-	name   string
 	port   int
 	server *http.Server
 }
@@ -53,7 +52,7 @@ func (b *backends) stop() {
 	b.wait.Wait()
 }
 
-// named answers 200 and the name, after next has had its say.
+// named answers 200 and says in x-backend who it is, after next has had its say.
 func named(name string, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("x-backend", name)
