@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
@@ -16,6 +17,7 @@ import (
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
+	"k8s.io/klog/v2"
 
 	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/push"
@@ -169,5 +171,5 @@ func (w *Writer) term(ctx context.Context) {
 		w.metrics.queue.Set(0)
 		w.cfg.Log.Info("stop writing statuses")
 	}()
-	newTerm(w).run(ctx)
+	newTerm(w).run(klog.NewContext(ctx, logr.FromSlogHandler(w.cfg.Log.Handler())))
 }
