@@ -153,7 +153,10 @@ func (m *meshRig) pod(n int) *upstream {
 		m.port = netip.MustParseAddrPort(l.Addr().String()).Port()
 	}
 	u := &upstream{name: strconv.Itoa(n), address: l.Addr().String(), tries: map[string]int{}}
-	s := &http.Server{Handler: u, Protocols: new(http.Protocols)}
+	s := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("x-proto", r.Proto)
+		u.ServeHTTP(w, r)
+	})}
 	s.Protocols.SetHTTP1(true)
 	s.Protocols.SetUnencryptedHTTP2(true)
 	done := make(chan struct{})

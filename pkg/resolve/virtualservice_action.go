@@ -71,8 +71,8 @@ func (v *vsRun) direct(d *v1alpha1.HTTPDirectResponse, path string) *model.Direc
 	return out
 }
 
-// maxDirectBody is what RouteConfiguration.max_direct_response_body_size_bytes allows when it is not set, in bytes.
-const maxDirectBody = 4096
+// maxDirectBody is what the route tables allow (RouteConfiguration.max_direct_response_body_size_bytes), in bytes.
+const maxDirectBody = 1 << 20
 
 // rewrite converts a rewrite; false means that it cannot be done.
 func (v *vsRun) rewrite(w *v1alpha1.HTTPRewrite, path string, u *httpRule) bool {

@@ -29,11 +29,19 @@ type chains struct {
 // httpPort is a port number that some frontend with an address, or some named host, serves HTTP on.
 type httpPort struct {
 	number uint16
-	// beyond are the addresses of HTTP frontends that lie outside the ranges of Services.
+	// beyond are the addresses of HTTP frontends that lie outside the ranges of Services; ranges are those that hold more
+	// than one address, for which no scope can be named.
 	beyond  []netip.Prefix
+	ranges  []httpRange
 	byVIP   bool
 	byName  bool
 	origins []model.Ref
+}
+
+// httpRange is a frontend on a whole range of addresses.
+type httpRange struct {
+	table    string
+	prefixes []netip.Prefix
 }
 
 // declareChains declares what the outbound listener reads: it changes with port numbers and with connection-level
@@ -73,7 +81,7 @@ func (o *Outputs) declareChains() chains {
 		}
 		p := &httpPort{number: uint16(n), byVIP: table.Any(r, byPort, "vip/"+key), byName: table.Any(r, byPort, "name/"+key)}
 		for _, e := range table.List(r, byPort, "beyond/"+key) {
-			p.beyond = append(p.beyond, o.beyond(e.Value)...)
+			p.addBeyond(e.Value.Name, o.beyond(e.Value))
 			p.origins = addOrigin(p.origins, e.Value.Origins[0])
 		}
 		return p, true
@@ -81,6 +89,23 @@ func (o *Outputs) declareChains() chains {
 	return chains{
 		tcp:   table.NewIndex(tcp, "outbound chains, all", func(string, *frontendChains) []string { return []string{"all"} }),
 		ports: table.NewIndex(ports, "http ports, all", func(string, *httpPort) []string { return []string{"all"} }),
+	}
+}
+
+// addBeyond sorts the addresses of a frontend into single ones and ranges. A range stays with the first that has it.
+func (p *httpPort) addBeyond(name string, addresses []netip.Prefix) {
+	own := httpRange{table: name}
+	for _, a := range addresses {
+		a = a.Masked()
+		switch {
+		case a.IsSingleIP():
+			p.beyond = append(p.beyond, a)
+		case !slices.ContainsFunc(p.ranges, func(r httpRange) bool { return slices.Contains(r.prefixes, a) }) && !slices.Contains(own.prefixes, a):
+			own.prefixes = append(own.prefixes, a)
+		}
+	}
+	if len(own.prefixes) > 0 {
+		p.ranges = append(p.ranges, own)
 	}
 }
 
@@ -149,6 +174,15 @@ func (o *Outputs) httpChains(p *httpPort) []*listenerv3.FilterChain {
 		}
 		out = append(out, &listenerv3.FilterChain{Name: "http" + suffix, FilterChainMatch: m, Filters: []*listenerv3.Filter{
 			HCM(HCMOptions{StatPrefix: "outbound", Scoped: true, Tag: model.MeshTag}),
+		}})
+	}
+	for _, r := range p.ranges {
+		m := &listenerv3.FilterChainMatch{DestinationPort: port}
+		for _, c := range r.prefixes {
+			m.PrefixRanges = append(m.PrefixRanges, cidr(c))
+		}
+		out = append(out, &listenerv3.FilterChain{Name: "range/" + r.table, FilterChainMatch: m, Filters: []*listenerv3.Filter{
+			HCM(HCMOptions{StatPrefix: "outbound", RouteConfig: r.table}),
 		}})
 	}
 	if p.byName {
