@@ -621,7 +621,7 @@ func replicas(t *testing.T, k *statusKube) {
 		return func(c *status.Config) {
 			c.Lease = &status.Lease{
 				Namespace: k.ns, Name: "fairlead-status", Identity: identity,
-				Duration: 20 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 100 * time.Millisecond,
+				Duration: 5 * time.Minute, RenewDeadline: 10 * time.Second, RetryPeriod: 100 * time.Millisecond,
 			}
 		}
 	}
@@ -635,7 +635,7 @@ func replicas(t *testing.T, k *statusKube) {
 		t.Errorf("one leads: %v, two leads: %v; writes %v and %v", first.Leading(), second.Leading(),
 			count(t, one, "fairlead_status_writes_total"), count(t, two, "fairlead_status_writes_total"))
 	}
-	stop() // gives up the Lease, so nobody waits for the 20 s
+	stop() // gives up the Lease, so nobody waits for the 5 minutes
 	k.of(vs, func(o *model.ObjectStatus) {
 		o.Conditions = []model.Condition{{Type: "Accepted", Reason: "Conflict", Message: "no"}}
 	})
