@@ -14,7 +14,7 @@ type Clusters struct {
 	policies *Policies
 }
 
-func newClusters(e *table.Engine, _ Config, _ *Inputs, hosts *Hosts, policies *Policies) *Clusters {
+func newClusters(e *table.Engine, hosts *Hosts, policies *Policies) *Clusters {
 	c := &Clusters{hosts: hosts, policies: policies}
 	c.Table = table.NewDerived(e, "clusters", c.cluster, []table.Trigger{hosts.clusters, policies.clusters})
 	return c

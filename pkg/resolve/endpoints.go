@@ -19,7 +19,7 @@ type Endpoints struct {
 	policies *Policies
 }
 
-func newEndpoints(e *table.Engine, _ Config, in *Inputs, hosts *Hosts, policies *Policies, _ *Clusters) *Endpoints {
+func newEndpoints(e *table.Engine, in *Inputs, hosts *Hosts, policies *Policies) *Endpoints {
 	p := &Endpoints{hosts: hosts, policies: policies}
 	p.Table = table.NewDerived(e, "endpoints", p.endpoints, []table.Trigger{hosts.clusters, policies.clusters}, table.UrgentStage())
 	p.Status = newWorkloadEntryStatus(e, in)

@@ -27,8 +27,8 @@ func New(e *table.Engine, cfg Config) *Resolved {
 	in := NewInputs(e)
 	hosts := newHosts(e, cfg, in)
 	policies := newPolicies(e, cfg, in, hosts)
-	clusters := newClusters(e, cfg, in, hosts, policies)
-	endpoints := newEndpoints(e, cfg, in, hosts, policies, clusters)
+	endpoints := newEndpoints(e, in, hosts, policies) // the end of the urgent lane, so before what is not of it
+	clusters := newClusters(e, hosts, policies)
 	api := newGatewayAPI(e, cfg, in, hosts)
 	traffic := newTraffic(e, cfg, in, hosts, policies)
 	servers := newServers(e, api.Gateways, traffic.Gateways)
