@@ -82,7 +82,7 @@ func appendNames(names []string, more ...string) []string {
 }
 
 // secret reads the object that an SDS name stands for. Material that does not check is not served: the gateway's
-// condition says so, and its listener keeps the former certificate.
+// condition says so, and its listener is not there either (Gateway API, InvalidCertificateRef).
 func (o *Outputs) secret(r *table.Reader, name string) (*tlsv3.Secret, model.Ref, bool) {
 	kind, key, ca := resolve.ParseSecretName(name)
 	if kind == "ConfigMap" {
