@@ -120,7 +120,7 @@ func (e *Engine) nudge() {
 func (e *Engine) take() *Batch {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.hurried != nil && e.waiting != nil && !e.overtook {
+	if e.hurried != nil && e.waiting != nil && !e.overtook && e.snap.Load().Seq > 0 { // the first snapshot has everything
 		e.overtook = true
 		return e.overtake()
 	}

@@ -34,6 +34,7 @@ type Engine struct {
 
 	// Guarded by own.
 	started  bool
+	open     bool // nothing was held when the running pass took its batch
 	deps     slab[dep]
 	comps    slab[comp]
 	why      map[compID]*whyRecord // nil unless Options.Why

@@ -35,14 +35,18 @@ func (e *Engine) Run(ctx context.Context) error {
 			return nil
 		case <-e.wake:
 		}
+		open := e.held.Load() == 0 // before take: what was submitted before a Release is in the pass that first publishes
 		b := e.take()
 		if b == nil {
 			b = e.NewBatch() // a Release woke us: publish
 		}
-		for ; b != nil && ctx.Err() == nil; b = e.take() {
+		for b != nil && ctx.Err() == nil {
 			e.own.Lock()
+			e.open = open
 			e.pass(b)
 			e.own.Unlock()
+			open = e.held.Load() == 0
+			b = e.take()
 		}
 	}
 }
@@ -53,6 +57,7 @@ func (e *Engine) Apply(b *Batch) {
 	e.Submit(b)
 	e.own.Lock()
 	defer e.own.Unlock()
+	e.open = true
 	for w := e.take(); w != nil; w = e.take() {
 		e.pass(w)
 	}

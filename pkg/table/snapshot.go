@@ -76,7 +76,7 @@ func (l *changeLog) add(changes []Change, limit int) {
 // caller holds own.
 func (e *Engine) publish(urgentOnly bool) {
 	prev := e.snap.Load()
-	if e.held.Load() > 0 || urgentOnly && prev.Seq == 0 {
+	if !e.open || e.held.Load() > 0 || urgentOnly && prev.Seq == 0 {
 		return
 	}
 	next := &Snapshot{Seq: prev.Seq + 1, Position: e.position, Urgent: e.reached, next: make(chan struct{})}
