@@ -68,7 +68,7 @@ func (n *node) follow(ctx context.Context, socket string) error {
 	n.streams, n.sent = n.streams+1, 0
 	n.mu.Unlock()
 	for i, kind := range []string{"clusters", "listeners", "scopes"} {
-		req := &discovery.DeltaDiscoveryRequest{TypeUrl: admin.Kinds[kind], InitialResourceVersions: n.versions(kind)}
+		req := &discovery.DeltaDiscoveryRequest{TypeUrl: admin.Kinds[kind][0], InitialResourceVersions: n.versions(kind)}
 		if i == 0 {
 			req.Node = &corev3.Node{Id: n.id, UserAgentName: "xdsnode"}
 		}
@@ -90,8 +90,8 @@ func (n *node) follow(ctx context.Context, socket string) error {
 }
 
 func kindOf(typeURL string) string {
-	for kind, url := range admin.Kinds {
-		if url == typeURL {
+	for kind, urls := range admin.Kinds {
+		if urls[0] == typeURL {
 			return kind
 		}
 	}
@@ -136,7 +136,7 @@ func (n *node) take(res *discovery.DeltaDiscoveryResponse) []*discovery.DeltaDis
 	}
 	out := []*discovery.DeltaDiscoveryRequest{reply}
 	if kind == "clusters" && len(added) > 0 {
-		out = append(out, &discovery.DeltaDiscoveryRequest{TypeUrl: admin.Kinds["endpoints"], ResourceNamesSubscribe: added})
+		out = append(out, &discovery.DeltaDiscoveryRequest{TypeUrl: admin.Kinds["endpoints"][0], ResourceNamesSubscribe: added})
 	}
 	return out
 }

@@ -38,13 +38,23 @@ type routeView struct {
 	} `json:"direct_response"`
 }
 
+// hostView is the part of a virtual host that its lines show.
+type hostView struct {
+	Domains []string    `json:"domains"`
+	Routes  []routeView `json:"routes"`
+}
+
 func routeRows(s *admin.Served) (rows [][]string) {
 	t := read[struct {
-		Hosts []struct {
-			Domains []string    `json:"domains"`
-			Routes  []routeView `json:"routes"`
-		} `json:"virtual_hosts"`
+		Hosts []hostView       `json:"virtual_hosts"`
+		VHDS  *json.RawMessage `json:"vhds"`
 	}](s)
+	switch {
+	case s.Type == "VirtualHost":
+		t.Hosts = []hostView{read[hostView](s)}
+	case t.VHDS != nil && len(t.Hosts) == 0:
+		return [][]string{{s.Name, "(one by one, below)", "-", "-", servedState(s)}}
+	}
 	for _, h := range t.Hosts {
 		for _, r := range h.Routes {
 			rows = append(rows, []string{s.Name, short(h.Domains), r.match(), r.action(), servedState(s)})

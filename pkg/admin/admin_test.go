@@ -60,7 +60,7 @@ func newRig(t *testing.T) *rig {
 	clients := func() []push.ClientInfo {
 		return []push.ClientInfo{{
 			Node: snapshot.Node{ID: "node/a"}, Connected: time.Now(), Latest: 3, Settled: 1,
-			Types: []push.TypeInfo{{Type: Kinds["clusters"], Versions: 2, Nacks: 1}, {Type: "type.googleapis.com/made.up", Versions: 1}},
+			Types: []push.TypeInfo{{Type: Kinds["clusters"][0], Versions: 2, Nacks: 1}, {Type: "type.googleapis.com/made.up", Versions: 1}},
 		}}
 	}
 	reg := prometheus.NewRegistry()

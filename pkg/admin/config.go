@@ -11,18 +11,20 @@ import (
 	"fairlead.io/fairlead/pkg/snapshot"
 )
 
-// Kinds are the kinds of /api/config and of proxy-config, with their type URLs.
-var Kinds = map[string]string{
-	"clusters":  "type.googleapis.com/envoy.config.cluster.v3.Cluster",
-	"endpoints": "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
-	"listeners": "type.googleapis.com/envoy.config.listener.v3.Listener",
-	"routes":    "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
-	"scopes":    "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration",
-	"secrets":   "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+// Kinds are the kinds of /api/config and of proxy-config, with their type URLs. Routes come in whole tables or, for tables
+// that are searched by :authority, as virtual hosts.
+var Kinds = map[string][]string{
+	"clusters":  {"type.googleapis.com/envoy.config.cluster.v3.Cluster"},
+	"endpoints": {"type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"},
+	"listeners": {"type.googleapis.com/envoy.config.listener.v3.Listener"},
+	"routes":    {"type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "type.googleapis.com/envoy.config.route.v3.VirtualHost"},
+	"scopes":    {"type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"},
+	"secrets":   {"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"},
 }
 
 // Served is one resource that a node has.
 type Served struct {
+	Type    string `json:"type"`
 	Name    string `json:"name"`
 	Version string `json:"version"`
 	Acked   bool   `json:"acked"`
@@ -45,7 +47,7 @@ type NodeConfig struct {
 
 func (s *Server) config(w http.ResponseWriter, r *http.Request) {
 	node, kind := r.PathValue("node"), r.PathValue("kind")
-	typeURL, ok := Kinds[kind]
+	types, ok := Kinds[kind]
 	if !ok {
 		fail(w, http.StatusNotFound, "kind "+kind+" is none of "+strings.Join(slices.Sorted(maps.Keys(Kinds)), ", "))
 		return
@@ -58,7 +60,7 @@ func (s *Server) config(w http.ResponseWriter, r *http.Request) {
 	snap := s.cfg.Source.Latest()
 	out := NodeConfig{Node: node, Kind: kind, Resources: []Served{}}
 	for _, has := range s.cfg.Resources(node) {
-		if has.Type == typeURL {
+		if slices.Contains(types, has.Type) {
 			out.Resources = append(out.Resources, served(snap, info.Node, has))
 		}
 	}
@@ -87,7 +89,7 @@ func (s *Server) nobody(node string) string {
 }
 
 func served(snap snapshot.Snapshot, node snapshot.Node, has push.ClientResource) Served {
-	out := Served{Name: has.Name, Version: has.Version, Acked: has.Acked, Stub: has.Stub, Resource: json.RawMessage("null")}
+	out := Served{Type: push.ShortType(has.Type), Name: has.Name, Version: has.Version, Acked: has.Acked, Stub: has.Stub, Resource: json.RawMessage("null")}
 	if snap == nil {
 		return out
 	}

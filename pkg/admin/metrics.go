@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -108,8 +109,8 @@ func newest(list []push.ClientInfo) map[string]push.ClientInfo {
 // known leaves out types that a stranger made up: their names must not become labels.
 func known(types []push.TypeInfo) (out []push.TypeInfo) {
 	for _, t := range types {
-		for _, url := range Kinds {
-			if t.Type == url {
+		for _, urls := range Kinds {
+			if slices.Contains(urls, t.Type) {
 				out = append(out, t)
 			}
 		}

@@ -30,6 +30,7 @@ var types = []string{
 	listenerType,
 	"type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
 	"type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration",
+	"type.googleapis.com/envoy.config.route.v3.VirtualHost",
 	"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
 }
 
