@@ -31,11 +31,12 @@ func TestReleaseDuringAPass(t *testing.T) {
 	e.Submit(b)
 	newer := e.Snapshot().Next()
 	e.Release()
-	close(resume)
+	resume <- struct{}{}
 	<-entered // the second pass runs, so the first one is over
 	if seq := e.Snapshot().Seq; seq != 0 {
 		t.Errorf("snapshot %d is published without what was submitted before the Release", seq)
 	}
+	resume <- struct{}{}
 	select {
 	case <-newer:
 	case <-time.After(20 * time.Second):
