@@ -1,6 +1,9 @@
 package model
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Bind is an address and port that Envoy listens on. Its table key is its String.
 type Bind struct {
@@ -76,5 +79,15 @@ type TCPRoute struct {
 	Source       *SourceMatch
 	SourceSubnet *netip.Prefix
 	Backends     []Backend
+	Connections  Connections
 	Origins      []Ref
+}
+
+// Connections is what the DestinationRules of a route's destinations say for its connections.
+type Connections struct {
+	// IdleTimeout ends a connection without traffic: nil means Envoy's default of an hour, zero never. MaxDuration ends
+	// any; nil means never.
+	IdleTimeout, MaxDuration *time.Duration
+	// HashSourceIP gives the load balancer the client's address to hash.
+	HashSourceIP bool
 }

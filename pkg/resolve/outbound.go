@@ -103,7 +103,7 @@ func (o *Outbound) frontend(r *table.Reader, name string) (*model.Frontend, bool
 		}
 		return f, true
 	}
-	f.TCP = append(o.tcpRoutes(r, h, id), defaultTCP(h, id))
+	f.TCP = append(o.tcpRoutes(r, h, id), o.defaultTCP(r, h, id))
 	for i := range f.TCP {
 		for _, ref := range f.TCP[i].Origins {
 			f.Origins = addRef(f.Origins, ref)
@@ -155,10 +155,8 @@ func (o *Outbound) defaultRoute(r *table.Reader, h *model.Host, id model.Cluster
 		Backends: []model.Backend{{Cluster: id.String(), Weight: 1}}, Upgrades: []string{"websocket"},
 		Retry: DefaultRetry(),
 	}
-	if p, ok := table.Get(r, o.policies.Table, h.Key()); ok {
-		if hash := p.For(id.Port, "").LB.Hash; hash != nil {
-			fw.Hash = []model.HashPolicy{*hash}
-		}
+	if hash := o.policies.of(r, h, id.Port, "").LB.Hash; hash != nil {
+		fw.Hash = []model.HashPolicy{*hash}
 	}
 	return model.Route{Name: h.Origin.String(), Forward: fw, Origins: []model.Ref{h.Origin}}
 }
@@ -230,12 +228,14 @@ func SortTCP(bound []TCPBinding) {
 	})
 }
 
-func defaultTCP(h *model.Host, id model.ClusterID) model.TCPRoute {
+// defaultTCP sends all connections to the host itself.
+func (o *Outbound) defaultTCP(r *table.Reader, h *model.Host, id model.ClusterID) model.TCPRoute {
 	t := model.TCPRoute{Name: h.Origin.String(), Origins: []model.Ref{h.Origin},
 		Backends: []model.Backend{{Cluster: id.String(), Weight: 1}}}
 	if p := h.Port(id.Port); p.Protocol.IsTLS() && len(h.Addresses) == 0 {
 		t.SNI = []string{h.Name}
 	}
+	limitConnections(&t, o.policies.of(r, h, id.Port, ""))
 	return t
 }
 

@@ -20,10 +20,16 @@ type target struct {
 // cluster is the cluster's name for requests that came in on port (0: not known).
 func (t *target) cluster(port uint16) string {
 	id := t.id
-	if id.Port == 0 {
-		id.Port = port
-	}
+	id.Port = t.portFor(port)
 	return id.String()
+}
+
+// portFor is the port of the destination for requests that came in on port.
+func (t *target) portFor(port uint16) uint16 {
+	if t.id.Port != 0 {
+		return t.id.Port
+	}
+	return port
 }
 
 func (v *vsRun) fqdn(name string) string { return v.hosts.FQDN(v.r, name, v.vs.Namespace) }
@@ -86,14 +92,7 @@ func (v *vsRun) hash(t *target, port uint16) *model.HashPolicy {
 	if t.host == nil {
 		return nil
 	}
-	p, ok := table.Get(v.r, v.policies.Table, t.host.Key())
-	if !ok {
-		return nil
-	}
-	if t.id.Port != 0 {
-		port = t.id.Port
-	}
-	return p.For(port, t.id.Subset).LB.Hash
+	return v.policies.of(v.r, t.host, t.portFor(port), t.id.Subset).LB.Hash
 }
 
 // serviceNamespace is the namespace in a Service's full name.

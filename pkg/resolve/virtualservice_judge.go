@@ -34,7 +34,7 @@ func newBound(s *RouteState, m *model.Meta) *boundVirtualService {
 // connectionKey is matchKey for a connection-level route.
 func connectionKey(c *TCPBinding) string {
 	m := c.Route
-	m.Name, m.Backends, m.Origins = "", nil, nil
+	m.Name, m.Backends, m.Connections, m.Origins = "", nil, model.Connections{}, nil
 	return matchKey("connections of "+c.Config+"|"+c.Host, m)
 }
 

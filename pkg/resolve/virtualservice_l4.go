@@ -298,5 +298,10 @@ func (v *vsRun) l4Route(u *l4Rule, m *l4Match, port uint16) model.TCPRoute {
 		v.checkFollow(&u.backends[i], port)
 		rt.Backends = append(rt.Backends, model.Backend{Cluster: u.backends[i].cluster(port), Weight: u.weights[i]})
 	}
+	for i := range u.backends {
+		if t := &u.backends[i]; t.host != nil && u.weights[i] > 0 {
+			limitConnections(&rt, v.policies.of(v.r, t.host, t.portFor(port), t.id.Subset))
+		}
+	}
 	return rt
 }

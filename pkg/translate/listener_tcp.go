@@ -10,6 +10,7 @@ import (
 	proxyprotocolv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/proxy_protocol/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	tcpproxyv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -76,6 +77,7 @@ func uniqueMatches(chains []*listenerv3.FilterChain) []*listenerv3.FilterChain {
 // exist, so that its connections are reset.
 func tcpProxy(t *model.TCPRoute) *listenerv3.Filter {
 	p := &tcpproxyv3.TcpProxy{StatPrefix: "tcp"}
+	limitConnections(p, &t.Connections)
 	w := &tcpproxyv3.TcpProxy_WeightedCluster{}
 	for _, b := range t.Backends {
 		if b.Weight > 0 {
@@ -95,6 +97,19 @@ func tcpProxy(t *model.TCPRoute) *listenerv3.Filter {
 		p.ClusterSpecifier = &tcpproxyv3.TcpProxy_WeightedClusters{WeightedClusters: w}
 	}
 	return networkFilter("envoy.filters.network.tcp_proxy", p)
+}
+
+// limitConnections bounds the connections of a route, and says what their load balancer hashes.
+func limitConnections(p *tcpproxyv3.TcpProxy, c *model.Connections) {
+	if c.IdleTimeout != nil {
+		p.IdleTimeout = duration(*c.IdleTimeout)
+	}
+	if c.MaxDuration != nil {
+		p.MaxDownstreamConnectionDuration = duration(*c.MaxDuration)
+	}
+	if c.HashSourceIP {
+		p.HashPolicy = []*typev3.HashPolicy{{PolicySpecifier: &typev3.HashPolicy_SourceIp_{SourceIp: &typev3.HashPolicy_SourceIp{}}}}
+	}
 }
 
 func networkFilter(name string, m proto.Message) *listenerv3.Filter {

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -63,7 +64,10 @@ func StubListener(s *resolve.Stub, trustDomain string) *listenerv3.Listener {
 		ListenerFilters: []*listenerv3.ListenerFilter{optionalProxyProtocol()},
 		FilterChains: []*listenerv3.FilterChain{{Filters: []*listenerv3.Filter{
 			networkFilter("envoy.filters.network.set_filter_state", state),
-			tcpProxy(&model.TCPRoute{Backends: []model.Backend{{Cluster: outboundCluster, Weight: 1}}}),
+			// The shared listener ends idle connections, as it knows the policy of the destination.
+			tcpProxy(&model.TCPRoute{
+				Backends: []model.Backend{{Cluster: outboundCluster, Weight: 1}}, Connections: model.Connections{IdleTimeout: new(time.Duration)},
+			}),
 		}}},
 	}
 }
