@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,6 +16,7 @@ import (
 	"fairlead.io/fairlead/pkg/source/files"
 	"fairlead.io/fairlead/pkg/source/kube"
 	"fairlead.io/fairlead/pkg/source/schema"
+	"fairlead.io/fairlead/pkg/status"
 )
 
 // serveFlags are the flags of serve, as written.
@@ -23,6 +25,7 @@ type serveFlags struct {
 	compat                      []string
 	xds, admin                  string
 	logLevel, logFormat         string
+	leaseNamespace              string
 	mesh                        meshFlags
 }
 
@@ -56,6 +59,7 @@ func serveCommand(env environment) *cobra.Command {
 	fs.StringSliceVar(&f.compat, "compat", nil, "foreign API groups to serve from a cluster: istio (a folder's are always served)")
 	fs.StringVar(&f.xds, "xds-address", defaultXDS, "where to serve delta ADS: loopback IP:PORT or unix:/path")
 	fs.StringVar(&f.admin, "admin", defaultAdmin, "where to serve the admin interface: loopback IP:PORT or unix:/path")
+	fs.StringVar(&f.leaseNamespace, "lease-namespace", "", "namespace of the Lease that elects the one replica which writes conditions; without it this replica writes")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	f.mesh.add(cmd)
@@ -79,20 +83,20 @@ func (f *serveFlags) config(log io.Writer) (server.Config, error) {
 	if cfg.Mesh, err = f.mesh.config(strings.HasPrefix(f.source, "files:")); err != nil {
 		errs = append(errs, err)
 	}
-	if cfg.Source, err = f.reader(cfg.Log); err != nil {
+	if cfg.Source, err = f.reader(&cfg); err != nil {
 		errs = append(errs, err)
 	}
 	return cfg, errors.Join(errs...)
 }
 
 // reader makes what --source names.
-func (f *serveFlags) reader(log *slog.Logger) (server.Source, error) {
+func (f *serveFlags) reader(cfg *server.Config) (server.Source, error) {
 	dir, isFiles := strings.CutPrefix(f.source, "files:")
 	switch {
 	case isFiles:
-		return f.folder(dir, log)
+		return f.folder(dir, cfg.Log)
 	case f.source == "kube":
-		return f.cluster(log)
+		return f.cluster(cfg)
 	case f.source == "":
 		return nil, errors.New("--source is missing: use --source=files:DIR or --source=kube")
 	}
@@ -100,8 +104,8 @@ func (f *serveFlags) reader(log *slog.Logger) (server.Source, error) {
 }
 
 func (f *serveFlags) folder(dir string, log *slog.Logger) (server.Source, error) {
-	if f.kubeconfig != "" || f.context != "" {
-		return nil, errors.New("--kubeconfig and --context belong to --source=kube")
+	if f.kubeconfig != "" || f.context != "" || f.leaseNamespace != "" {
+		return nil, errors.New("--kubeconfig, --context and --lease-namespace belong to --source=kube")
 	}
 	info, err := os.Stat(dir)
 	if err != nil || !info.IsDir() {
@@ -110,7 +114,8 @@ func (f *serveFlags) folder(dir string, log *slog.Logger) (server.Source, error)
 	return files.New(files.Config{Dir: dir, Schemas: schema.New(), Log: log}), nil
 }
 
-func (f *serveFlags) cluster(log *slog.Logger) (server.Source, error) {
+// cluster reads from an API server, and writes conditions back to it.
+func (f *serveFlags) cluster(cfg *server.Config) (server.Source, error) {
 	for _, c := range f.compat {
 		if c != "istio" {
 			return nil, fmt.Errorf("--compat=%s: only istio is known", c)
@@ -122,7 +127,15 @@ func (f *serveFlags) cluster(log *slog.Logger) (server.Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--source=kube: no way to the API server; name a file with --kubeconfig: %w", err)
 	}
-	return kube.New(kube.Config{REST: rest, Compat: f.compat, Log: log})
+	cfg.Conditions = &server.Conditions{REST: rest, Compat: slices.Contains(f.compat, "istio")}
+	if f.leaseNamespace != "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, fmt.Errorf("name this replica: %w", err)
+		}
+		cfg.Conditions.Lease = &status.Lease{Namespace: f.leaseNamespace, Name: "fairlead-status", Identity: fmt.Sprintf("%s-%d", host, os.Getpid())}
+	}
+	return kube.New(kube.Config{REST: rest, Compat: f.compat, Log: cfg.Log})
 }
 
 func logger(w io.Writer, level, format string) (*slog.Logger, error) {

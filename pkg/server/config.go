@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"time"
 
+	"k8s.io/client-go/rest"
+
 	"fairlead.io/fairlead/pkg/resolve"
 	"fairlead.io/fairlead/pkg/source"
+	"fairlead.io/fairlead/pkg/status"
 )
 
 // Source is a reader of the outside world (pkg/source/files, pkg/source/kube). Run hands changes to sink until ctx ends.
@@ -27,9 +30,20 @@ type Config struct {
 	Version, Identifier string
 	// Drain is how long streams may take to end at shutdown; default 5 s.
 	Drain time.Duration
+	// Conditions says where conditions are written; nil where there is no API server (files mode).
+	Conditions *Conditions
 	// Why keeps for each row of a table when and because of what it was last made (about 100 bytes a row).
 	Why bool
 	Log *slog.Logger
+}
+
+// Conditions is an API server whose objects have their status written.
+type Conditions struct {
+	REST *rest.Config
+	// Compat also writes to the kinds of networking.istio.io.
+	Compat bool
+	// Lease elects the replica that writes; nil when there is only this one.
+	Lease *status.Lease
 }
 
 // check completes the configuration; the error names every field that is wrong.

@@ -14,6 +14,7 @@ import (
 
 	"fairlead.io/fairlead/pkg/admin"
 	"fairlead.io/fairlead/pkg/push"
+	"fairlead.io/fairlead/pkg/status"
 	"fairlead.io/fairlead/pkg/table"
 )
 
@@ -25,6 +26,8 @@ type Server struct {
 	sink  *sink
 	grpc  *grpc.Server
 	admin *admin.Server
+	// conditions writes statuses; nil in files mode.
+	conditions *status.Writer
 
 	xdsListener, adminListener net.Listener
 }
@@ -44,11 +47,13 @@ func New(cfg Config) (*Server, error) {
 	if s.adminListener, err = listen(cfg.Admin, 0o600); err != nil {
 		return nil, errors.Join(fmt.Errorf("serve admin: %w", err), s.xdsListener.Close())
 	}
-	s.wire()
+	if err := s.wire(); err != nil {
+		return nil, errors.Join(err, s.xdsListener.Close(), s.adminListener.Close())
+	}
 	return s, nil
 }
 
-func (s *Server) wire() {
+func (s *Server) wire() error {
 	s.flow = NewFlow(s.cfg.Mesh, table.Options{Why: s.cfg.Why, Logger: s.cfg.Log})
 	s.flow.Engine.Hold()
 	s.sink = newSink(s.flow.Resolved.Inputs, s.flow.Engine.Release, s.cfg.Log)
@@ -62,6 +67,21 @@ func (s *Server) wire() {
 		Gatherer: reg, Engine: s.flow.Engine, Ready: s.ready, Source: s.flow.Source,
 		Clients: s.push.Clients, Resources: s.push.Resources, Status: s.Status, Version: s.cfg.Version, Log: s.cfg.Log,
 	})
+	return s.wireConditions(reg)
+}
+
+// wireConditions makes the writer of statuses where there is an API server to write to.
+func (s *Server) wireConditions(reg prometheus.Registerer) error {
+	c := s.cfg.Conditions
+	if c == nil {
+		return nil
+	}
+	var err error
+	s.conditions, err = status.New(status.Config{
+		REST: c.REST, Engine: s.flow.Engine, Statuses: s.flow.Statuses, Push: s.push.Status(), Controller: s.cfg.Mesh.Controller,
+		Compat: c.Compat, Lease: c.Lease, Log: s.cfg.Log, Registry: reg,
+	})
+	return wrap("write conditions", err)
 }
 
 // XDS and Admin are the addresses that are served, with the port that the kernel chose for 0.
@@ -102,6 +122,9 @@ func (s *Server) Run(ctx context.Context) error {
 	g, inner := errgroup.WithContext(inner)
 	g.Go(func() error { return s.flow.Engine.Run(inner) })
 	g.Go(func() error { return wrap("read source", s.cfg.Source.Run(inner, s.sink)) })
+	if s.conditions != nil {
+		g.Go(func() error { return wrap("write conditions", s.conditions.Run(inner)) })
+	}
 	g.Go(func() error { return wrap("serve xds", s.grpc.Serve(s.xdsListener)) })
 	g.Go(func() error { return wrap("serve admin", s.admin.Serve(s.adminListener)) })
 	g.Go(func() error {
