@@ -57,10 +57,30 @@ type meshOptions struct {
 
 func newMeshRig(t *testing.T, o meshOptions) *meshRig {
 	t.Helper()
+	m := newMeshServer(t, o)
+	m.envoy = envoy.Start(t, envoy.Options{Config: bootstrap.Config{
+		XDS: m.srv.XDS(), Region: o.locality.Region, Zone: o.locality.Zone, SubZone: o.locality.SubZone,
+	}})
+	t.Cleanup(m.nothingRefused)
+	if err := m.envoy.WaitReady(2 * time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	for name := range m.stubs {
+		if _, err := m.envoy.WaitListener(name, 60*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.settled()
+	return m
+}
+
+// newMeshServer is a rig without Envoy.
+func newMeshServer(t *testing.T, o meshOptions) *meshRig {
+	t.Helper()
 	n := uint32(os.Getpid())*31 + nets.Add(1)
 	m := &meshRig{
 		t: t, dir: t.TempDir(), pods: map[int]*upstream{}, stubs: map[string]netip.AddrPort{},
-		prefix: fmt.Sprintf("127.%d.%d", 1+n/250%250, n%250),
+		prefix: fmt.Sprintf("127.%d.%d", 1+n/250%60, n%250),
 	}
 	m.pod(1) // chooses the port
 	cfg := resolve.DefaultConfig()
@@ -74,19 +94,6 @@ func newMeshRig(t *testing.T, o meshOptions) *meshRig {
 		m.write("first.yaml", m.expand(o.first))
 	}
 	m.serve(cfg)
-	m.envoy = envoy.Start(t, envoy.Options{Config: bootstrap.Config{
-		XDS: m.srv.XDS(), Region: o.locality.Region, Zone: o.locality.Zone, SubZone: o.locality.SubZone,
-	}})
-	t.Cleanup(m.nothingRefused)
-	if err := m.envoy.WaitReady(60 * time.Second); err != nil {
-		t.Fatal(err)
-	}
-	for name := range m.stubs {
-		if _, err := m.envoy.WaitListener(name, 60*time.Second); err != nil {
-			t.Fatal(err)
-		}
-	}
-	m.settled()
 	return m
 }
 
@@ -202,7 +209,7 @@ func (m *meshRig) apply(name, yaml string) {
 
 func (m *meshRig) settled() {
 	m.t.Helper()
-	until(m.t, "envoy acknowledges", func() error {
+	within(m.t, 2*time.Minute, "the client acknowledges", func() error {
 		latest := m.srv.Flow().Source.Latest()
 		clients := m.srv.Push().Clients()
 		if len(clients) != 1 || latest == nil || clients[0].Settled != latest.Seq() {
@@ -210,6 +217,22 @@ func (m *meshRig) settled() {
 		}
 		return nil
 	})
+}
+
+// within is until with a deadline of its own, for what takes long on a busy machine.
+func within(t *testing.T, d time.Duration, what string, fn func() error) {
+	t.Helper()
+	deadline := time.Now().Add(d)
+	for {
+		err := fn()
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: %v", what, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // conditions are the texts of the conditions of one object, false ones and warnings.
