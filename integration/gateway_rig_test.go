@@ -17,13 +17,13 @@ metadata: {name: fairlead}
 spec: {controllerName: fairlead.io/gateway-controller}
 `
 
-// gatewayYAML is a Gateway default/edge; listeners is the YAML of the list.
+// gatewayYAML is a Gateway default/edge with its class; listeners is the YAML of the list.
 func gatewayYAML(listeners string) string {
-	return gatewayNamed("edge", listeners)
+	return gatewayClass + gatewayNamed("edge", listeners)
 }
 
 func gatewayNamed(name, listeners string) string {
-	return gatewayClass + "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: " + name + ", namespace: default}\n" +
+	return "---\napiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: " + name + ", namespace: default}\n" +
 		"spec:\n  gatewayClassName: fairlead\n  listeners:\n" + indent(listeners, "  ")
 }
 

@@ -187,7 +187,8 @@ func (m *Mesh) Status(kind, namespace, name string) (o report.Object, ok bool) {
 	return report.Object{}, false
 }
 
-// WaitFinding waits until the author of an object (or of a file that holds none) is told something that contains text. The
+// WaitFinding waits until the author of an object (or of a file that holds none) is told something that contains text, or that is about a
+// field of that name. The
 // object is "Kind namespace/name", or empty for a problem of a file.
 func (m *Mesh) WaitFinding(t testing.TB, object, text string) report.Finding {
 	t.Helper()
@@ -196,7 +197,7 @@ func (m *Mesh) WaitFinding(t testing.TB, object, text string) report.Finding {
 		page := m.Server.Status()
 		findings := page.Findings()
 		for _, f := range findings {
-			if (object == "" || f.Object.String() == object) && strings.Contains(f.Message, text) {
+			if (object == "" || f.Object.String() == object) && strings.Contains(f.Path+": "+f.Message, text) {
 				found = f
 				return nil
 			}
