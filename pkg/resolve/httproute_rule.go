@@ -72,7 +72,17 @@ func (b *routeBuild) rule(spec *gatewayv1.HTTPRouteRule, i int) builtRule {
 			*rt = model.Route{Name: rt.Name, Match: rt.Match, Origins: rt.Origins, Direct: &model.DirectResponse{Status: 500}}
 		}
 	}
+	out.preflights()
 	return out
+}
+
+// preflights adds the routes for CORS preflights. Each ranks as the match that it belongs to.
+func (b *builtRule) preflights() {
+	for i := range b.routes {
+		if p, ok := preflight(&b.routes[i]); ok {
+			b.routes, b.ranks = append(b.routes, p), append(b.ranks, b.ranks[i])
+		}
+	}
 }
 
 func (b *ruleBuild) name(rule, match int) string {

@@ -87,13 +87,18 @@ func (v *vsRun) unsupported(path, why string) {
 
 // status completes the notes. What several bind points found is said once.
 func (v *vsRun) status(m *model.Meta) *model.ObjectStatus {
-	var once []model.Condition
-	for _, c := range v.list {
-		if !slices.Contains(once, c) {
-			once = append(once, c)
+	return (&notes{list: once(v.list)}).status(m)
+}
+
+// once leaves out what is said already.
+func once(list []model.Condition) []model.Condition {
+	var out []model.Condition
+	for _, c := range list {
+		if !slices.Contains(out, c) {
+			out = append(out, c)
 		}
 	}
-	return (&notes{list: once}).status(m)
+	return out
 }
 
 // attach finds the gateways of the object. exportTo must include the namespace of a Gateway: the workload that serves it has

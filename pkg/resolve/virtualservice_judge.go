@@ -77,7 +77,7 @@ func (t *Traffic) judge(r *table.Reader, key string) (*RouteState, bool) {
 		return b.RouteState, true
 	}
 	s := *b.RouteState
-	s.Status.Conditions = append(slices.DeleteFunc(slices.Clone(s.Status.Conditions), accepted), n.list...)
+	s.Status.Conditions = append(slices.DeleteFunc(slices.Clone(s.Status.Conditions), accepted), once(n.list)...)
 	return &s, true
 }
 

@@ -31,7 +31,11 @@ func (v *vsRun) routes(rules []httpRule, at bindPoint) []model.Route {
 				if u.proto.Forward != nil && forwards[port] == nil {
 					forwards[port] = v.forward(u, port)
 				}
-				out = append(out, v.finish(u, t, m, forwards[port], at))
+				rt := v.finish(u, t, m, forwards[port], at)
+				out = append(out, rt)
+				if p, ok := preflight(&rt); ok {
+					out = append(out, p)
+				}
 			}
 		}
 	}
