@@ -42,8 +42,14 @@ type Backend struct {
 // NewBackend starts a backend that lives as long as t.
 func NewBackend(t testing.TB, name string) *Backend {
 	t.Helper()
+	return NewBackendAt(t, name, netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+}
+
+// NewBackendAt is NewBackend on another address of this machine.
+func NewBackendAt(t testing.TB, name string, at netip.Addr) *Backend {
+	t.Helper()
 	b := &Backend{Name: name, tries: map[string]int{}}
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	lis, err := net.Listen("tcp", netip.AddrPortFrom(at, 0).String())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -42,6 +42,8 @@ type Options struct {
 	Config func(*resolve.Config)
 	// Source replaces the folder.
 	Source server.Source
+	// Conditions are where conditions are written; nil with a folder.
+	Conditions *server.Conditions
 	// Nodes is the number of Envoys; default 1.
 	Nodes int
 	// MayReject leaves out the check at the end that no Envoy has refused an update.
@@ -112,7 +114,7 @@ func (m *Mesh) serve(o Options) {
 	}
 	s, err := server.New(server.Config{
 		Mesh: cfg, Source: o.Source, XDS: "unix:" + filepath.Join(m.run, "xds"), Admin: "unix:" + filepath.Join(m.run, "admin"),
-		Version: "test", Why: true, Log: log,
+		Conditions: o.Conditions, Version: "test", Why: true, Log: log,
 	})
 	if err != nil {
 		m.t.Fatal(err)
