@@ -78,7 +78,9 @@ func (v *VirtualHosts) host(r *table.Reader, key string) (*model.VirtualHost, bo
 	h.Routes = append(v.httpRoutes(r, config, host, winner), mergeVirtualServices(v.bindings(r, v.traffic, key))...)
 	h.Origins = origins(h.Routes)
 	for i := range servers {
-		h.Origins = addRef(h.Origins, servers[i].Gateway)
+		if slices.Contains(HostsOf(&servers[i]), winner) { // another Gateway on the port has no part in it
+			h.Origins = addRef(h.Origins, servers[i].Gateway)
+		}
 	}
 	return h, true
 }
@@ -101,12 +103,16 @@ func (v *VirtualHosts) bindings(r *table.Reader, ix *table.Index[*RouteState], k
 // from matching (Gateway API, HTTPRouteSpec.hostnames).
 func (v *VirtualHosts) httpRoutes(r *table.Reader, config, host, server string) []model.Route {
 	var out []model.Route
+	taken := map[model.Ref]bool{} // one object may have several of the names; its rules count once
 	for _, h := range withWildcards(host) {
 		var same []*Binding
 		for _, b := range v.bindings(r, v.api, bindingKey(config, h)) {
-			if config == MeshConfig || hostOfServer(v.servers(r, config), b.Server, server) {
+			if !taken[b.Meta.Ref] && (config == MeshConfig || hostOfServer(v.servers(r, config), b.Server, server)) {
 				same = append(same, b)
 			}
+		}
+		for _, b := range same {
+			taken[b.Meta.Ref] = true
 		}
 		out = append(out, sortHTTPRoutes(same)...)
 		if config == MeshConfig {
