@@ -185,8 +185,9 @@ type Redirect struct {
 	Path   *string
 	Prefix *string
 	Code   int // 301, 302, 303, 307, 308
-	// KeepPort keeps the port of the request where Port is 0 and the scheme does not change.
-	KeepPort bool
+	// KeepPort keeps the port of the request where Port is 0 and the scheme does not change. Behind a new Host Envoy
+	// writes none; RequestPort asks for it, and is settled where the table of a port is made.
+	KeepPort, RequestPort bool
 }
 
 // DirectResponse answers without a backend.

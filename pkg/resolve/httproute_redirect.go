@@ -58,7 +58,7 @@ func redirectFrom(rt *model.Route, listener *gatewayListener) {
 	case listener != nil:
 		r.Port = uint32(listener.port)
 	default:
-		r.KeepPort = true
+		r.KeepPort, r.RequestPort = true, r.Host != ""
 	}
 	if (scheme == "http" && r.Port == 80) || (scheme == "https" && r.Port == 443) {
 		r.Port = 0
@@ -67,6 +67,21 @@ func redirectFrom(rt *model.Route, listener *gatewayListener) {
 		r.Scheme = scheme // it is the other scheme's port: without the scheme it would look like this one's own
 	}
 	rt.Redirect = &r
+}
+
+// onPort completes a redirect for requests that come in on a port of a mesh host, in plaintext: Envoy keeps their port only
+// behind their own host.
+func onPort(rt model.Route, port uint16) model.Route {
+	if rt.Redirect == nil || !rt.Redirect.RequestPort || rt.Redirect.Port != 0 {
+		return rt
+	}
+	r := *rt.Redirect
+	if r.Scheme == "" {
+		r.Scheme = "http" // the port may be another scheme's own
+	}
+	r.Port = uint32(port)
+	rt.Redirect = &r
+	return rt
 }
 
 // corsMaxAge is how long a preflight's answer is kept when the filter does not say (HTTPCORSFilter.maxAge).

@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -205,9 +206,27 @@ func TestRedirectPort(t *testing.T) {
 		})
 	}
 	w := newAPIWorld(t, routeOf("shop", "r", "parentRefs: [{group: '', kind: Service, name: web}]\nrules: [{filters: [{type: RequestRedirect, requestRedirect: {hostname: a.b}}]}]"))
-	if r := w.only("shop/r").Redirect; !r.KeepPort || r.Port != 0 {
+	if r := w.only("shop/r").Redirect; !r.KeepPort || !r.RequestPort || r.Port != 0 {
 		t.Errorf("in the mesh: %+v", r)
+	} else {
+		for port, want := range map[uint16]string{8080: ":8080", 80: "", 443: ":443"} {
+			got := onPort(model.Route{Redirect: r}, port).Redirect
+			if written := locationPort(got); written != want {
+				t.Errorf("on port %d: %+v writes %q, want %q", port, got, written, want)
+			}
+		}
+		if r.Port != 0 {
+			t.Error("the shared redirect was changed")
+		}
 	}
+}
+
+// locationPort is what the translation writes behind a new host.
+func locationPort(r *model.Redirect) string {
+	if r.Port == 0 || r.Scheme == "http" && r.Port == 80 || r.Scheme == "https" && r.Port == 443 {
+		return ""
+	}
+	return ":" + strconv.Itoa(int(r.Port))
 }
 
 // References that lead nowhere: their share is answered by 500, the rest of the route is served.

@@ -118,7 +118,7 @@ func (o *Outbound) httpHost(r *table.Reader, h *model.Host, id model.ClusterID) 
 	merged, covered := o.meshRoutes(r, h.Name)
 	for _, rt := range merged {
 		if rt.Match.Port == 0 || rt.Match.Port == id.Port {
-			v.Routes = append(v.Routes, rt)
+			v.Routes = append(v.Routes, onPort(rt, id.Port))
 		}
 	}
 	if !covered {

@@ -18,8 +18,9 @@ type httpRule struct {
 	backends, mirrors []target
 	// uri is rewrite.uri: what it replaces depends on the match.
 	uri *string
-	// requestPort asks a redirect to keep the port that the request came in on.
-	requestPort bool
+	// requestPort asks a redirect to keep the port that the request came in on; redirectPath is where it stands.
+	requestPort  bool
+	redirectPath string
 }
 
 // rules converts spec.http. Rules after one that takes everything are never reached, and named.
@@ -86,7 +87,8 @@ func (v *vsRun) action(rt *v1alpha1.HTTPRoute, path string, u *httpRule) {
 	case u.proto.Direct != nil: // broken before
 	case rt.Redirect != nil:
 		u.proto.Forward, u.mirrors = nil, nil
-		u.proto.Redirect = v.redirect(rt.Redirect, path+".redirect", u)
+		u.redirectPath = path + ".redirect"
+		u.proto.Redirect = v.redirect(rt.Redirect, u.redirectPath, u)
 		v.needsRoute(rt, path)
 	case rt.DirectResponse != nil:
 		u.proto.Forward, u.mirrors = nil, nil

@@ -130,12 +130,49 @@ func (v *vsRun) finish(u *httpRule, t *matchTerm, m model.RouteMatch, f *model.F
 		g.PathRewrite = pathRewrite(*u.uri, m.Path)
 		rt.Forward = &g
 	}
-	if u.requestPort && rt.Redirect != nil && !at.mesh() {
-		d := *rt.Redirect
-		d.Port = uint32(at.port)
-		rt.Redirect = &d
+	if rt.Redirect != nil {
+		rt.Redirect = v.redirectAt(u, m.Port, at)
 	}
 	return rt
+}
+
+// redirectAt completes a redirect for where it is answered, and says so where the port of the request is lost: Envoy keeps
+// it only behind the request's own host.
+func (v *vsRun) redirectAt(u *httpRule, port uint16, at bindPoint) *model.Redirect {
+	d := *u.proto.Redirect
+	switch {
+	case u.requestPort && !at.mesh():
+		d.Port = uint32(at.port)
+	case u.requestPort:
+		d.RequestPort = d.Host != ""
+		if d.RequestPort && len(at.ports) == 0 {
+			v.warn(reasonUnsupported, u.redirectPath+".derivePort", "the port of a request for a host that no Service or ServiceEntry has is not known, so none is written behind %s; set port", d.Host)
+		}
+	case d.Host == "" || d.Port != 0 || !d.KeepPort || d.Scheme != "" || hasOwnPort(d.Host):
+	default:
+		from := []uint16{port}
+		switch {
+		case !at.mesh():
+			from = []uint16{at.port}
+		case port == 0:
+			from = at.ports
+		}
+		for _, p := range from {
+			if p != 0 && p != 80 && p != 443 {
+				v.warn(reasonNoPort, u.redirectPath+".authority", "the port %d of a request is not written behind the new authority; set port, or derivePort FROM_REQUEST_PORT to keep it", p)
+				break
+			}
+		}
+	}
+	return &d
+}
+
+// reasonNoPort is for a redirect that leaves out the port of the request.
+const reasonNoPort = "PortLeftOut"
+
+// hasOwnPort tells whether an authority has a port in it.
+func hasOwnPort(authority string) bool {
+	return strings.LastIndexByte(authority, ':') > strings.LastIndexByte(authority, ']')
 }
 
 // label is what the author calls a route.
