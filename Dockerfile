@@ -13,4 +13,4 @@ FROM scratch
 COPY --from=build /out/ /usr/local/bin/
 USER 65532:65532
 ENTRYPOINT ["/usr/local/bin/fairlead"]
-CMD ["serve"]
+CMD ["serve", "--source=kube"]

@@ -2,23 +2,18 @@ package translate
 
 import (
 	"strings"
-	"sync"
 
 	"fairlead.io/fairlead/pkg/snapshot"
 	"fairlead.io/fairlead/pkg/table"
 )
 
 // Source shows the published tables as snapshots of resources.
-func (o *Outputs) Source() snapshot.Source { return &published{o: o, ready: make(chan struct{})} }
+func (o *Outputs) Source() snapshot.Source { return published{o} }
 
-type published struct {
-	o     *Outputs
-	once  sync.Once
-	ready chan struct{}
-}
+type published struct{ o *Outputs }
 
 // Latest implements snapshot.Source.
-func (p *published) Latest() snapshot.Snapshot {
+func (p published) Latest() snapshot.Snapshot {
 	s := p.o.engine.Snapshot()
 	if s.Seq == 0 {
 		return nil
@@ -26,20 +21,14 @@ func (p *published) Latest() snapshot.Snapshot {
 	return view{p.o, s}
 }
 
-// Ready implements snapshot.Source.
-func (p *published) Ready() <-chan struct{} {
-	p.once.Do(func() {
-		first := p.o.engine.Snapshot()
-		if first.Seq > 0 {
-			close(p.ready)
-			return
-		}
-		go func() {
-			<-first.Next()
-			close(p.ready)
-		}()
-	})
-	return p.ready
+// Ready implements snapshot.Source: the empty state that an engine begins with is followed by the first published one.
+func (p published) Ready() <-chan struct{} {
+	if s := p.o.engine.Snapshot(); s.Seq == 0 {
+		return s.Next()
+	}
+	now := make(chan struct{})
+	close(now)
+	return now
 }
 
 // view is one published state.
