@@ -111,40 +111,15 @@ func (v *vsRun) hint(fqdn string) string {
 	if !ok {
 		return ""
 	}
-	best, least := "", 3
+	var beside []string
 	for _, e := range table.UnderHost(v.r, v.hosts.ByName, "*."+parent) {
-		if d := editDistance(e.Value.Name, fqdn, least); d < least {
-			best, least = e.Value.Name, d
-		}
+		beside = append(beside, e.Value.Name)
 	}
+	best := model.Nearest(fqdn, beside, 3)
 	if best == "" {
 		return ""
 	}
 	return " (did you mean " + best + "?)"
-}
-
-// editDistance counts the single-character edits between two strings; it may stop at limit.
-func editDistance(a, b string, limit int) int {
-	if len(a)-len(b) >= limit || len(b)-len(a) >= limit {
-		return limit
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func hasPort(ports []model.HostPort, n uint16) bool {

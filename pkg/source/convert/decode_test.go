@@ -53,7 +53,7 @@ func TestPathOfAnOffset(t *testing.T) {
 func TestNearest(t *testing.T) {
 	among := []string{"VirtualService", "DestinationRule", "Gateway"}
 	for name, want := range map[string]string{"VirtualSrevice": "VirtualService", "gateway": "Gateway", "Banana": ""} {
-		if got := nearest(name, among); got != want {
+		if got := model.Nearest(name, among, 4); got != want {
 			t.Errorf("nearest to %s is %q, want %q", name, got, want)
 		}
 	}

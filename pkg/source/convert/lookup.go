@@ -80,13 +80,13 @@ func (f *file) unread(group, kind string) string {
 			return name + " is not supported: it has no effect"
 		}
 		msg := "there is no kind " + name
-		if near := nearest(kind, f.names(group)); near != "" {
+		if near := model.Nearest(kind, f.names(group), 4); near != "" {
 			msg += fmt.Sprintf("; do you mean %s?", near)
 		}
 		return msg
 	}
 	for _, g := range []string{GroupFairlead, GroupIstio, GroupGateway, GroupDiscovery} {
-		if slices.Contains(f.names(g), kind) && distance(group, g) <= 3 {
+		if slices.Contains(f.names(g), kind) && model.Nearest(group, []string{g}, 4) != "" {
 			return fmt.Sprintf("there is no group %s; do you mean %s?", group, g)
 		}
 	}

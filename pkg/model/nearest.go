@@ -1,10 +1,11 @@
-package convert
+package model
 
 import "strings"
 
-// nearest gives the name that somebody may have meant, or "".
-func nearest(name string, among []string) string {
-	best, bestAt := "", 4
+// Nearest gives the one of the names that somebody may have meant by a mistyped one, or "". Names that differ in limit
+// letters or more, or in more than half of their letters, were not meant.
+func Nearest(name string, among []string, limit int) string {
+	best, bestAt := "", limit
 	for _, a := range among {
 		if d := distance(strings.ToLower(name), strings.ToLower(a)); d < bestAt && d < len(a)/2+1 {
 			best, bestAt = a, d
