@@ -9,8 +9,8 @@ import (
 	"fairlead.io/fairlead/pkg/source/schema"
 )
 
-// BenchmarkVirtualService is one small VirtualService of a file, checked by its schema.
-func BenchmarkVirtualService(b *testing.B) {
+// BenchmarkReadVirtualServices is one small VirtualService of a file, checked by its schema.
+func BenchmarkReadVirtualServices(b *testing.B) {
 	files := convert.NewFiles(schema.New())
 	var text strings.Builder
 	const n = 200
