@@ -140,7 +140,7 @@ func (p *Policies) scope(r *table.Reader, d *DestinationRule, key string, n *not
 		for _, q := range e.Value.problems {
 			if q.rule == key && !said[q.path+q.message] {
 				said[q.path+q.message] = true
-				n.refuse(q.reason, q.path, "%s", q.message)
+				n.add(q.warning, q.reason, q.path, "%s", q.message)
 			}
 		}
 	}

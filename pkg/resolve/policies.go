@@ -58,6 +58,7 @@ type problem struct {
 	rule         string // ObjectKey
 	reason, path string
 	message      string
+	warning      bool
 }
 
 func newPolicies(e *table.Engine, cfg Config, in *Inputs, hosts *Hosts) *Policies {
@@ -112,6 +113,9 @@ func (p *Policies) policy(r *table.Reader, key string) (*Policy, bool) {
 	out.host = policyHost{namespace: h.Namespace, name: h.Name, ports: h.Ports, names: h.SubjectAltNames, fallback: defaultPolicy(h)}
 	out.credentials = p.credentials(r, rules)
 	out.check()
+	if h.Resolution != model.ResolveEDS {
+		out.noLocality(rules, h)
+	}
 	return out, true
 }
 
