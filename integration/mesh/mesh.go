@@ -90,7 +90,28 @@ func Start(t testing.TB, o Options) *Mesh {
 			t.Fatal(err)
 		}
 	}
+	Eventually(t, m.settled)
 	return m
+}
+
+// settled tells which node has not acknowledged all of the newest snapshot. Being live is less: route tables of hosts may
+// still come.
+func (m *Mesh) settled() error {
+	clients := m.Server.Push().Clients()
+	if len(clients) < len(m.Envoys) {
+		return fmt.Errorf("%d of %d nodes are connected", len(clients), len(m.Envoys))
+	}
+	for _, c := range clients {
+		if c.Settled < c.Latest {
+			return fmt.Errorf("%s is through with snapshot %d of %d", c.Node.ID, c.Settled, c.Latest)
+		}
+		for _, typ := range c.Types {
+			if typ.InFlight || typ.Pending > 0 {
+				return fmt.Errorf("%s has not acknowledged all of %s", c.Node.ID, typ.Type)
+			}
+		}
+	}
+	return nil
 }
 
 // ownAddress is a loopback address that nobody else is likely to have: of 127.64.0.0/10, four million.
