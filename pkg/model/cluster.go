@@ -57,7 +57,20 @@ type Host struct {
 	PublishNotReady bool
 	SessionAffinity bool
 	ExternalName    string
+	// Near is what the Service says of endpoints near the client.
+	Near Nearness
 }
+
+// Nearness prefers endpoints near the client.
+type Nearness string
+
+// What a Service may say: trafficDistribution PreferSameZone (PreferClose) and PreferSameNode prefer them as long as there
+// are any; internalTrafficPolicy Local takes no others.
+const (
+	NearZone Nearness = "zone"
+	NearNode Nearness = "node"
+	OnlyNode Nearness = "only node"
+)
 
 // Key is the table key.
 func (h *Host) Key() string { return h.Namespace + "/" + h.Name }
@@ -286,7 +299,9 @@ type ClusterEndpoints struct {
 	Endpoints []ClusterEndpoint
 	// Locality asks for another set by the client's locality; nil serves all clients the same.
 	Locality *LocalityLB
-	Origins  []Ref
+	// Near is NearNode or OnlyNode where the set differs by the client's node; empty otherwise.
+	Near    Nearness
+	Origins []Ref
 }
 
 // ClusterEndpoint is one host of a cluster, by address (or name, for DNS clusters) and port.
@@ -297,6 +312,7 @@ type ClusterEndpoint struct {
 	Weight   uint32 // 0: 1
 	// Draining hosts finish what they have (serving and terminating).
 	Draining bool
-	// Labels are kept only where a locality failover asks for them.
+	// Labels are kept only where a locality failover asks for them, Node only where the set differs by node.
 	Labels map[string]string
+	Node   string
 }

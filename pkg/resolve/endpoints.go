@@ -31,8 +31,11 @@ func (p *Endpoints) endpoints(r *table.Reader, name string) (*model.ClusterEndpo
 	if !ok || u.host.Resolution != model.ResolveEDS {
 		return nil, false
 	}
-	out := &model.ClusterEndpoints{Cluster: name, Origins: u.origins, Locality: localityOf(&u.traffic)}
-	w := wanted{labels: u.labels}
+	out := &model.ClusterEndpoints{Cluster: name, Origins: u.origins, Locality: localityOf(&u.traffic, u.host.Near)}
+	if n := u.host.Near; n == model.NearNode || n == model.OnlyNode {
+		out.Near = n
+	}
+	w := wanted{labels: u.labels, node: out.Near != ""}
 	if out.Locality != nil {
 		w.keep = priorityLabels(out.Locality.FailoverPriority)
 	}
@@ -44,14 +47,16 @@ func (p *Endpoints) endpoints(r *table.Reader, name string) (*model.ClusterEndpo
 }
 
 // localityOf is the locality setting that changes what clients get. As in Istio, failover needs outlier detection, which
-// turns it on unless the rule turns it off; distribution works without.
-func localityOf(t *model.TrafficPolicy) *model.LocalityLB {
+// turns it on unless the rule turns it off; distribution works without. What a Service says counts where no rule does.
+func localityOf(t *model.TrafficPolicy, near model.Nearness) *model.LocalityLB {
 	l := t.LB.Locality
 	switch {
-	case l != nil && !l.Enabled:
+	case near == model.OnlyNode || l != nil && !l.Enabled:
 		return nil
 	case l != nil && len(l.Distribute) > 0:
 		return l
+	case near != "" && (l == nil || t.Outlier == nil):
+		return &model.LocalityLB{Enabled: true, FailoverPriority: []string{model.RegionLabel, model.ZoneLabel}}
 	case t.Outlier == nil:
 		return nil
 	case l == nil:

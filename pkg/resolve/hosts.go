@@ -133,12 +133,25 @@ func hostBefore(a, b *model.Host, from string) bool {
 	return a.Namespace < b.Namespace
 }
 
+// nearness is what a Service says of near endpoints (Service, spec.trafficDistribution and spec.internalTrafficPolicy).
+func nearness(s *model.Service) model.Nearness {
+	switch {
+	case s.InternalLocal:
+		return model.OnlyNode
+	case s.Distribution == "PreferClose" || s.Distribution == "PreferSameZone":
+		return model.NearZone
+	case s.Distribution == "PreferSameNode":
+		return model.NearNode
+	}
+	return ""
+}
+
 // hostOfService is the host of a Service. UDP and SCTP ports are not proxied.
 func hostOfService(cfg Config, s *model.Service) *model.Host {
 	h := &model.Host{
 		Namespace: s.Namespace, Name: serviceHost(cfg, s.Namespace, s.Name), Origin: s.Ref, Created: s.Created,
 		Resolution: model.ResolveEDS, Service: s.Key(), Headless: s.Headless, PublishNotReady: s.PublishNotReady,
-		SessionAffinity: s.SessionAffinity, Selector: s.Selector,
+		SessionAffinity: s.SessionAffinity, Selector: s.Selector, Near: nearness(s),
 	}
 	if list, ok := s.Annotations[exportToAnnotation]; ok {
 		h.ExportTo = exports(strings.Split(list, ","), s.Namespace)

@@ -43,10 +43,11 @@ func newMembers(e *table.Engine, in *Inputs) *members {
 	}
 }
 
-// wanted narrows the endpoints of a port: to the labels of a subset (nil takes all), and says which labels to keep.
+// wanted narrows the endpoints of a port: to the labels of a subset (nil takes all), and says what to keep.
 type wanted struct {
 	labels map[string]string
 	keep   []string
+	node   bool // keep the node
 }
 
 // gathering collects the endpoints of one cluster.
@@ -145,6 +146,9 @@ func (m *members) fromEndpoint(r *table.Reader, g *gathering, h *model.Host, e *
 	}
 	// Consumers use the first address (discovery.k8s.io/v1, Endpoint.addresses).
 	ep := model.ClusterEndpoint{Address: e.Addresses[0].Unmap().String(), Port: port, Draining: draining}
+	if g.node {
+		ep.Node = e.Node
+	}
 	if e.Node != "" {
 		ep.Locality, _ = table.Get(r, m.localities, e.Node)
 	}

@@ -19,6 +19,8 @@ import (
 func Endpoints(e *model.ClusterEndpoints, from model.Locality) *endpointv3.ClusterLoadAssignment {
 	l := e.Locality
 	switch {
+	case e.Near == model.OnlyNode: // a node without endpoints of its own
+		return assignment(e.Cluster, nil)
 	case l == nil:
 	case len(l.Distribute) > 0:
 		if to := distribution(l, from); to != nil {

@@ -3,6 +3,7 @@ package translate
 import (
 	"strings"
 
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 
 	"fairlead.io/fairlead/pkg/model"
@@ -10,17 +11,23 @@ import (
 	"fairlead.io/fairlead/pkg/table"
 )
 
-// variantPrefix begins the variant of a resource for the nodes of one locality (snapshot.Node.Variants).
-const variantPrefix = "locality/"
+// These begin the variant of a resource for the nodes of one locality, and for one node (snapshot.Node.Variants).
+const (
+	variantPrefix = "locality/"
+	nodePrefix    = "node/"
+)
 
 // declareEndpoints publishes the endpoints of each cluster: once for all nodes, and, where a rule prefers what is near,
-// once more for each locality that makes a difference. A node takes the variant that is nearest to where it is.
+// once more for each locality or node that makes a difference. A node takes the variant that is nearest to where it is.
 func (o *Outputs) declareEndpoints() {
 	t := o.res.Endpoints.Table
 	variants := table.NewIndex(t, "endpoints by variant", func(name string, e *model.ClusterEndpoints) []string {
 		var keys []string
 		for _, l := range Localities(e) {
 			keys = append(keys, rowKey(name, variantPrefix+l.String()))
+		}
+		for _, n := range Nodes(e) {
+			keys = append(keys, rowKey(name, nodePrefix+n))
 		}
 		return keys
 	})
@@ -30,7 +37,13 @@ func (o *Outputs) declareEndpoints() {
 		if !ok {
 			return nil, false
 		}
-		res, ok := encode(r, name, Endpoints(e, parseLocality(strings.TrimPrefix(variant, variantPrefix))), e.Origins)
+		var m *endpointv3.ClusterLoadAssignment
+		if node, one := strings.CutPrefix(variant, nodePrefix); one {
+			m = EndpointsOn(e, node)
+		} else {
+			m = Endpoints(e, parseLocality(strings.TrimPrefix(variant, variantPrefix)))
+		}
+		res, ok := encode(r, name, m, e.Origins)
 		if ok {
 			res.Variant = variant
 		}
