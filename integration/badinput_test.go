@@ -132,18 +132,24 @@ func istio(kind, name, spec string) string {
 
 func badMesh() []badInput {
 	return []badInput{
-		{"weights", istio("VirtualService", "bad", "hosts: [web]\nhttp: [{route: [{destination: {host: web}, weight: 0}, {destination: {host: s0}, weight: 0}]}]"),
-			"VirtualService default/bad", "weights"},
+		{
+			"weights", istio("VirtualService", "bad", "hosts: [web]\nhttp: [{route: [{destination: {host: web}, weight: 0}, {destination: {host: s0}, weight: 0}]}]"),
+			"VirtualService default/bad", "weights",
+		},
 		{"subset", istio("VirtualService", "bad", "hosts: [web]\nhttp: [{route: [{destination: {host: web, subset: v9}}]}]"), "VirtualService default/bad", "v9"},
 		{"destination", istio("VirtualService", "bad", "hosts: [web]\nhttp: [{route: [{destination: {host: nobody}}]}]"), "VirtualService default/bad", "nobody"},
 		{"gateway", istio("VirtualService", "bad", "hosts: [x.test]\ngateways: [nowhere]\nhttp: [{route: [{destination: {host: web}}]}]"), "VirtualService default/bad", "nowhere"},
-		{"delegates", istio("VirtualService", "bad", "hosts: [web]\nhttp: [{delegate: {name: one}}]") +
-			istio("VirtualService", "one", "http: [{delegate: {name: two}}]") + istio("VirtualService", "two", "http: [{delegate: {name: one}}]"),
-			"VirtualService default/bad", "delegate"},
+		{
+			"delegates", istio("VirtualService", "bad", "hosts: [web]\nhttp: [{delegate: {name: one}}]") +
+				istio("VirtualService", "one", "http: [{delegate: {name: two}}]") + istio("VirtualService", "two", "http: [{delegate: {name: one}}]"),
+			"VirtualService default/bad", "delegate",
+		},
 		{"regex", istio("VirtualService", "bad", "hosts: [web]\nhttp: [{match: [{uri: {regex: '/(['}}], route: [{destination: {host: web}}]}]"), "VirtualService default/bad", "not valid RE2"},
-		{"hosts", istio("ServiceEntry", "first", "hosts: [api.test]\nports: [{number: 80, name: http, protocol: HTTP}]\nresolution: DNS") +
-			istio("ServiceEntry", "second", "hosts: [api.test]\nports: [{number: 80, name: http, protocol: HTTP}]\nresolution: DNS"),
-			"ServiceEntry default/second", "api.test"},
+		{
+			"hosts", istio("ServiceEntry", "first", "hosts: [api.test]\nports: [{number: 80, name: http, protocol: HTTP}]\nresolution: DNS") +
+				istio("ServiceEntry", "second", "hosts: [api.test]\nports: [{number: 80, name: http, protocol: HTTP}]\nresolution: DNS"),
+			"ServiceEntry default/second", "api.test",
+		},
 		{"host", istio("DestinationRule", "bad", "host: nobody"), "DestinationRule default/bad", "nobody"},
 	}
 }
@@ -156,10 +162,14 @@ func badGateways(t *testing.T) []badInput {
 		{"certificate", gatewayNamed("late", httpsListener("https", "", "{name: pair}")) + tlsSecret("default", "pair", cert, key), "Gateway default/late", "private key does not match"},
 		{"garbage", gatewayNamed("late", httpsListener("https", "", "{name: pair}")) + tlsSecret("default", "pair", []byte("x"), []byte("y")), "Gateway default/late", "default/pair"},
 		{"secret", gatewayNamed("late", httpsListener("https", "", "{name: pair}")), "Gateway default/late", "default/pair"},
-		{"collision", gatewayNamed("late", "- {name: https, port: 80, protocol: HTTPS, tls: {certificateRefs: [{name: good}]}}") + tlsSecretOf(t, ca, "good"),
-			"Gateway default/late", ":80"},
-		{"raw", istio("Gateway", "late", "selector: {istio: ingressgateway}\nservers: [{port: {number: 80, name: tcp, protocol: TCP}, hosts: ['*']}]"),
-			"Gateway default/late", ":80"},
+		{
+			"collision", gatewayNamed("late", "- {name: https, port: 80, protocol: HTTPS, tls: {certificateRefs: [{name: good}]}}") + tlsSecretOf(t, ca, "good"),
+			"Gateway default/late", ":80",
+		},
+		{
+			"raw", istio("Gateway", "late", "selector: {istio: ingressgateway}\nservers: [{port: {number: 80, name: tcp, protocol: TCP}, hosts: ['*']}]"),
+			"Gateway default/late", ":80",
+		},
 		{"same", gatewayNamed("late", "- {name: one, port: 8080, protocol: HTTP}\n- {name: two, port: 8080, protocol: HTTP}"), "Gateway default/late", "must be unique"},
 	}
 }

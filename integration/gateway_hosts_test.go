@@ -46,12 +46,13 @@ func TestGatewayHosts(t *testing.T) {
 	at := func(section, name, host, path string) string {
 		return tagged("{name: edge, sectionName: "+section+"}", "default", name, host, path)
 	}
-	m := mesh.Start(t, mesh.Options{Manifests: gatewayYAML(listeners) + gatewayService("a", a) +
-		at("any", "any-all", "", "/all") + at("any", "any-org", "b.example.org", "/") + at("any", "any-example", "c.example.com", "/") +
-		at("wild", "wild-all", "", "/") + at("wild", "wild-b", "b.example.com", "/b") +
-		at("exact", "exact-all", "", "/x") + at("exact", "exact-wild", "*.example.com", "/w") + at("exact", "exact-none", "b.example.com", "/") +
-		at("other", "other-com", "*.com", "/") + at("other", "other-deep", "*.deep.com", "/deep") +
-		tagged("{name: edge, port: 8080}", "default", "by-port", "port.test", "/"),
+	m := mesh.Start(t, mesh.Options{
+		Manifests: gatewayYAML(listeners) + gatewayService("a", a) +
+			at("any", "any-all", "", "/all") + at("any", "any-org", "b.example.org", "/") + at("any", "any-example", "c.example.com", "/") +
+			at("wild", "wild-all", "", "/") + at("wild", "wild-b", "b.example.com", "/b") +
+			at("exact", "exact-all", "", "/x") + at("exact", "exact-wild", "*.example.com", "/w") + at("exact", "exact-none", "b.example.com", "/") +
+			at("other", "other-com", "*.com", "/") + at("other", "other-deep", "*.deep.com", "/deep") +
+			tagged("{name: edge, port: 8080}", "default", "by-port", "port.test", "/"),
 	})
 	for _, c := range []struct {
 		port             int
@@ -88,9 +89,10 @@ func TestGatewayHosts(t *testing.T) {
 // an address of its own shares its port with another.
 func TestGatewayConflicts(t *testing.T) {
 	a := mesh.NewBackend(t, "a")
-	m := mesh.Start(t, mesh.Options{Manifests: gatewayYAML("- {name: http, port: 80, protocol: HTTP}") +
-		gatewayNamed("second", "- {name: http, port: 80, protocol: HTTP, hostname: second.test}") + gatewayService("a", a) +
-		tagged("{name: edge}", "default", "z-first", "one.test", "/") + tagged("{name: second}", "default", "second", "", "/"),
+	m := mesh.Start(t, mesh.Options{
+		Manifests: gatewayYAML("- {name: http, port: 80, protocol: HTTP}") +
+			gatewayNamed("second", "- {name: http, port: 80, protocol: HTTP, hostname: second.test}") + gatewayService("a", a) +
+			tagged("{name: edge}", "default", "z-first", "one.test", "/") + tagged("{name: second}", "default", "second", "", "/"),
 	})
 	expectRule(t, m, 80, "one.test", "/", "z-first")
 	expectRule(t, m, 80, "second.test", "/", "second")
@@ -122,10 +124,11 @@ func TestGatewayNamespaces(t *testing.T) {
 	namespaces := func(red string) string {
 		return "apiVersion: v1\nkind: Namespace\nmetadata: {name: blue, labels: {team: blue}}\n---\napiVersion: v1\nkind: Namespace\nmetadata: {name: red, labels: {team: " + red + "}}\n"
 	}
-	m := mesh.Start(t, mesh.Options{Manifests: gatewayYAML(listeners) + gatewayService("a", a) + grantToDefault +
-		tagged("{name: edge}", "default", "own", "own.test", "/") +
-		tagged("{name: edge, namespace: default}", "blue", "blue", "blue.test", "/") +
-		tagged("{name: edge, namespace: default}", "red", "red", "red.test", "/"),
+	m := mesh.Start(t, mesh.Options{
+		Manifests: gatewayYAML(listeners) + gatewayService("a", a) + grantToDefault +
+			tagged("{name: edge}", "default", "own", "own.test", "/") +
+			tagged("{name: edge, namespace: default}", "blue", "blue", "blue.test", "/") +
+			tagged("{name: edge, namespace: default}", "red", "red", "red.test", "/"),
 	})
 	m.Apply("namespaces", namespaces("red"))
 	m.WaitStatus(t, mesh.Request{Port: 82, Host: "blue.test"}, 200)

@@ -295,8 +295,11 @@ func ruleTimes(a *mesh.Backend) []gatewayFeature {
 			id, path, statuses string
 			status, tries      int
 		}{
-			{"second", "/retry", "503,200", 200, 2}, {"third", "/retry", "503,503,200", 200, 3}, {"never", "/retry", "503", 503, 3},
-			{"other", "/retry", "500,200", 500, 1}, {"plain", "/off", "503,200", 503, 1},
+			{"second", "/retry", "503,200", 200, 2},
+			{"third", "/retry", "503,503,200", 200, 3},
+			{"never", "/retry", "503", 503, 3},
+			{"other", "/retry", "500,200", 500, 1},
+			{"plain", "/off", "503,200", 503, 1},
 		} {
 			expect(t, m, mesh.Request{Host: host, Path: c.path, Header: []string{"x-want-id: " + c.id, "x-want-status: " + c.statuses}}, c.status)
 			if n := len(a.Seen(c.id)); n != c.tries {

@@ -1,8 +1,13 @@
 package integration_test
 
 import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"net"
 	"net/http"
 	"testing"
+	"time"
 
 	"fairlead.io/fairlead/pkg/resolve"
 )
@@ -32,6 +37,30 @@ func TestMeshByAddress(t *testing.T) {
 			}
 		}
 	})
+	t.Run("PROXY protocol version 2", func(t *testing.T) {
+		c, err := net.Dial("tcp", m.stub("web").String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+		// Signature, version 2 PROXY, TCP over IPv4, 12 bytes: 192.0.2.1:40000 to 10.96.0.2:80.
+		header := "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02\x01\x0a\x60\x00\x02\x9c\x40\x00\x50"
+		fmt.Fprint(c, header+"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil {
+			st, _ := m.envoy.Stats("proxy_proto|downstream_cx_listener_filter|no_filter_chain|tcp.tcp|cx_no_route")
+			t.Fatal(err, st)
+		}
+		var saw echo
+		if err := json.NewDecoder(res.Body).Decode(&saw); err != nil || saw.Backend != "2" {
+			t.Errorf("pod %q answers, %v", saw.Backend, err)
+		}
+	})
+	t.Run("IPv6", func(t *testing.T) {
+		m.apply("six", entryYAML("six", "hosts: [six.test], addresses: [\"fd00::6\"], ports: [{number: 80, name: http, protocol: HTTP}], resolution: STATIC, endpoints: [{address: $IP.2, ports: {http: $PORT}}]"))
+		m.expect(t, meshCall{to: "[fd00::6]:80"}, want{pod: "2"})
+	})
 	t.Run("an address of no Service", func(t *testing.T) {
 		m.expect(t, meshCall{to: "10.96.0.99:80"}, want{status: 404})
 	})
@@ -53,8 +82,10 @@ func TestMeshByName(t *testing.T) {
 		serviceYAML("shop", "a", "10.96.0.1", anyHTTP+", {name: http-alt, port: 8080}")})
 	m.pod(2)
 	m.apply("b", podYAML("other", "b", 2, "app: b", "")+serviceYAML("other", "b", "None", anyHTTP))
-	for _, host := range []string{"a", "a:80", "a:8080", "a.shop", "a.shop:80", "a.shop.svc", "a.shop.svc:8080",
-		"a.shop.svc.cluster.local", "a.shop.svc.cluster.local:80", "A.Shop.svc.cluster.local."} {
+	for _, host := range []string{
+		"a", "a:80", "a:8080", "a.shop", "a.shop:80", "a.shop.svc", "a.shop.svc:8080",
+		"a.shop.svc.cluster.local", "a.shop.svc.cluster.local:80", "A.Shop.svc.cluster.local.",
+	} {
 		m.expect(t, meshCall{host: host}, want{pod: "1"})
 	}
 	for _, host := range []string{"b.other", "b.other.svc:80", "b.other.svc.cluster.local"} {

@@ -57,8 +57,10 @@ spec: {host: workloads.test, subsets: [{name: v2, labels: {version: v2}}], traff
     route: [{destination: {host: workloads.test, subset: v2}}]
   - route: [{destination: {host: workloads.test}}]
 `))
-	for to, pod := range map[string]string{"240.0.0.1:80": "1", "240.0.0.2:80": "2", "240.1.2.3:80": "3", "240.0.0.3:80": "local",
-		"240.0.0.4:80": "local", "240.0.0.5:80": "local", "240.0.0.7:80": "1"} {
+	for to, pod := range map[string]string{
+		"240.0.0.1:80": "1", "240.0.0.2:80": "2", "240.1.2.3:80": "3", "240.0.0.3:80": "local",
+		"240.0.0.4:80": "local", "240.0.0.5:80": "local", "240.0.0.7:80": "1",
+	} {
 		m.expect(t, meshCall{to: to}, want{pod: pod})
 	}
 	for host, pod := range map[string]string{"static.test": "1", "range.test": "3", "dns.test": "local", "rr.test:80": "local"} {

@@ -23,8 +23,10 @@ func TestMeshNear(t *testing.T) {
 	}
 	m.apply("nodes", base.String())
 	kinds := []struct{ name, vip, says string }{
-		{"plain", "10.96.7.1", ""}, {"zone", "10.96.7.2", "trafficDistribution: PreferClose"},
-		{"node", "10.96.7.3", "trafficDistribution: PreferSameNode"}, {"local", "10.96.7.4", "internalTrafficPolicy: Local"},
+		{"plain", "10.96.7.1", ""},
+		{"zone", "10.96.7.2", "trafficDistribution: PreferClose"},
+		{"node", "10.96.7.3", "trafficDistribution: PreferSameNode"},
+		{"local", "10.96.7.4", "internalTrafficPolicy: Local"},
 	}
 	place := func(pods ...int) {
 		var all strings.Builder

@@ -16,8 +16,12 @@ func TestMeshRedirectPort(t *testing.T) {
 			"  - redirect: {authority: new.test, derivePort: FROM_REQUEST_PORT}")+
 		routeTo(`{group: "", kind: Service, name: hr}`, "shop", "hr", "", `- filters: [{type: RequestRedirect, requestRedirect: {hostname: new.test}}]`))
 	for _, c := range []struct{ vip, path, want string }{
-		{"10.96.8.1:80", "/a", "http://new.test/a"}, {"10.96.8.1:9080", "/a", "http://new.test:9080/a"}, {"10.96.8.1:443", "/a", "http://new.test:443/a"},
-		{"10.96.8.2:80", "/a", "http://new.test/a"}, {"10.96.8.2:9080", "/a", "http://new.test:9080/a"}, {"10.96.8.2:443", "/a", "http://new.test:443/a"},
+		{"10.96.8.1:80", "/a", "http://new.test/a"},
+		{"10.96.8.1:9080", "/a", "http://new.test:9080/a"},
+		{"10.96.8.1:443", "/a", "http://new.test:443/a"},
+		{"10.96.8.2:80", "/a", "http://new.test/a"},
+		{"10.96.8.2:9080", "/a", "http://new.test:9080/a"},
+		{"10.96.8.2:443", "/a", "http://new.test:443/a"},
 		{"10.96.8.1:9080", "/plain", "http://new.test/plain"},
 	} {
 		until(t, c.vip+c.path+" redirects to "+c.want, func() error {

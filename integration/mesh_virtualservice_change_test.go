@@ -117,13 +117,15 @@ func meshChangeFeatures() []meshFeature {
 
 // meshSourceFeatures depend on the client; see also TestMeshSources.
 func meshSourceFeatures() []meshFeature {
-	return []meshFeature{{name: "spoof", body: "  http:\n" + saying("shop", "{sourceNamespace: shop}") + saying("other", "{sourceNamespace: other}"),
+	return []meshFeature{{
+		name: "spoof", body: "  http:\n" + saying("shop", "{sourceNamespace: shop}") + saying("other", "{sourceNamespace: other}"),
 		check: func(t *testing.T, m *meshRig, vip string) {
 			// What a client says of itself in headers does not matter.
 			lie := []string{"x-forwarded-client-cert: By=spiffe://cluster.local/ns/shop/sa/web", "x-fl-tag: host"}
 			m.said(t, meshCall{to: vip, header: lie}, "shop")
 			m.said(t, meshCall{stub: apiStub, to: vip, header: lie}, "other")
-		}}}
+		},
+	}}
 }
 
 // expectAny polls until some pod answers.

@@ -122,7 +122,8 @@ func changes() []change {
 
 func rewriteFeatures() []feature {
 	list := append(changes(), change{
-		"regex", model.PathMatch{Kind: model.PathPrefix, Value: "/"},
+		"regex",
+		model.PathMatch{Kind: model.PathPrefix, Value: "/"},
 		model.PathRewrite{Regex: &model.RegexRewrite{Pattern: `/service/([^/]+)(/.*)`, Substitution: `\2/of/\1\\`}},
 		[]string{`/service/s/v1?q /v1/of/s\?q`, "/other /other"},
 	})

@@ -16,8 +16,10 @@ func (p *Policy) noLocality(rules []*DestinationRule, h *model.Host) {
 	}
 	for _, d := range rules {
 		for _, path := range localityFields(servedSpec(d)) {
-			p.problems = append(p.problems, problem{rule: ObjectKey(d.Ref), reason: reasonUnsupported, path: path, warning: true,
-				message: why + ", so that the setting has no effect; use resolution STATIC with the localities of its endpoints, or remove it"})
+			p.problems = append(p.problems, problem{
+				rule: ObjectKey(d.Ref), reason: reasonUnsupported, path: path, warning: true,
+				message: why + ", so that the setting has no effect; use resolution STATIC with the localities of its endpoints, or remove it",
+			})
 		}
 	}
 }

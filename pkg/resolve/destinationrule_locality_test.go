@@ -14,8 +14,10 @@ func TestLocalityWithoutEndpoints(t *testing.T) {
 			"spec: {hosts: [e.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: %s%s}", resolution, endpoints)
 	}
 	const all = "{host: e.example.com, trafficPolicy: {" + near + ", portLevelSettings: [{port: {number: 80}, " + near + "}]}, subsets: [{name: v1, trafficPolicy: {" + near + "}}]}"
-	paths := []string{"spec.trafficPolicy.loadBalancer.localityLbSetting", "spec.trafficPolicy.portLevelSettings[0].loadBalancer.localityLbSetting",
-		"spec.subsets[0].trafficPolicy.loadBalancer.localityLbSetting"}
+	paths := []string{
+		"spec.trafficPolicy.loadBalancer.localityLbSetting", "spec.trafficPolicy.portLevelSettings[0].loadBalancer.localityLbSetting",
+		"spec.subsets[0].trafficPolicy.loadBalancer.localityLbSetting",
+	}
 	for resolution, text := range map[string]string{"DNS": "found by DNS", "DNS_ROUND_ROBIN": "found by DNS", "NONE": "resolution NONE"} {
 		d := newDestinations(t, entry(resolution, ""), rule("r", all))
 		for _, path := range paths {

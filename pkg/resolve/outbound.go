@@ -230,8 +230,10 @@ func SortTCP(bound []TCPBinding) {
 
 // defaultTCP sends all connections to the host itself.
 func (o *Outbound) defaultTCP(r *table.Reader, h *model.Host, id model.ClusterID) model.TCPRoute {
-	t := model.TCPRoute{Name: h.Origin.String(), Origins: []model.Ref{h.Origin},
-		Backends: []model.Backend{{Cluster: id.String(), Weight: 1}}}
+	t := model.TCPRoute{
+		Name: h.Origin.String(), Origins: []model.Ref{h.Origin},
+		Backends: []model.Backend{{Cluster: id.String(), Weight: 1}},
+	}
 	if p := h.Port(id.Port); p.Protocol.IsTLS() && len(h.Addresses) == 0 {
 		t.SNI = []string{h.Name}
 	}

@@ -169,8 +169,10 @@ func mergeRules(rules []*DestinationRule) *Policy {
 	for _, d := range rules {
 		out.Origins = append(out.Origins, d.Ref)
 		clash := func(path, what string, older *DestinationRule) {
-			out.problems = append(out.problems, problem{rule: ObjectKey(d.Ref), reason: reasonConflict, path: path,
-				message: what + " by the older " + older.Ref.String() + "; merge the two rules"})
+			out.problems = append(out.problems, problem{
+				rule: ObjectKey(d.Ref), reason: reasonConflict, path: path,
+				message: what + " by the older " + older.Ref.String() + "; merge the two rules",
+			})
 		}
 		spec := servedSpec(d)
 		if spec.TrafficPolicy != nil {

@@ -31,8 +31,8 @@ func applied(t *testing.T, status map[string]any, owned string) *seen {
 		t.Fatal(err)
 	}
 	u.SetManagedFields([]metav1.ManagedFieldsEntry{
-		{Manager: "user", Subresource: "status", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:status":{"f:other":{}}}`)}},
-		{Manager: FieldManager, Subresource: "status", FieldsV1: &metav1.FieldsV1{Raw: []byte(owned)}},
+		{Manager: "user", Subresource: "status", FieldsV1: metav1.NewFieldsV1(`{"f:status":{"f:other":{}}}`)},
+		{Manager: FieldManager, Subresource: "status", FieldsV1: metav1.NewFieldsV1(owned)},
 	})
 	return look(u)
 }

@@ -22,7 +22,7 @@ func look(u *unstructured.Unstructured) *seen {
 	s.status, _, _ = unstructured.NestedMap(u.Object, "status")
 	for _, m := range u.GetManagedFields() {
 		if m.Manager == FieldManager && m.Subresource == "status" && m.FieldsV1 != nil {
-			s.owned = bytes.Clone(m.FieldsV1.Raw)
+			s.owned = bytes.Clone(m.FieldsV1.GetRawBytes())
 		}
 	}
 	return s

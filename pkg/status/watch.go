@@ -71,12 +71,6 @@ func (t *term) serve(gk schema.GroupKind, s *served) {
 	t.gvks[gk] = s
 }
 
-func (t *term) served(gk schema.GroupKind) *served {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.gvks[gk]
-}
-
 // reflect keeps the rows of a kind up to date until ctx ends or the version is gone.
 func (t *term) reflect(ctx context.Context, s *served) {
 	ctx, gone := context.WithCancel(ctx)

@@ -124,7 +124,7 @@ func (m *benchMesh) edit(i, round int) *Batch {
 	b := m.e.NewBatch()
 	sl := &benchSlice{Service: benchKey(i)}
 	for ep := range benchEndpoints {
-		sl.Addrs = append(sl.Addrs, addr(i, (ep+round)%(benchEndpoints)))
+		sl.Addrs = append(sl.Addrs, addr(i, (ep+round)%benchEndpoints))
 	}
 	m.slices.Set(b, benchKey(i)+"-1", sl)
 	return b
@@ -160,7 +160,6 @@ func BenchmarkMemory(b *testing.B) {
 				batch := m.batch()
 				inputs := heap() - before
 				m.e.Apply(batch)
-				batch = nil
 				held := heap() - before
 				rows, deps := 0, 0
 				for _, s := range m.e.Stats() {

@@ -75,8 +75,6 @@ func (s *slab[T]) release(id uint32) {
 	s.free = append(s.free, id)
 }
 
-func (s *slab[T]) len() int { return int(s.used) - len(s.free) }
-
 func (e *Engine) newDep(owner depOwner, kind depKind, key string) depID {
 	id := e.deps.alloc()
 	*e.deps.at(id) = dep{owner: owner, kind: kind, key: key}

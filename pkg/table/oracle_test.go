@@ -80,11 +80,15 @@ func changeAny(t *rapid.T, w *world, c *contents, b *Batch) {
 	case 1:
 		changeSlice(t, w, c, b)
 	case 2:
-		change(t, b, w.pods, c.pods, pick(t, "pod", podKeys...), pod{pick(t, "ip", "10.0.0.1", "10.0.1.2", "fd00::1", "bad"),
-			some(t, "labels", "app=x", "app=y", "tier=x"), pick(t, "node", "n1", "n2", "")})
+		change(t, b, w.pods, c.pods, pick(t, "pod", podKeys...), pod{
+			pick(t, "ip", "10.0.0.1", "10.0.1.2", "fd00::1", "bad"),
+			some(t, "labels", "app=x", "app=y", "tier=x"), pick(t, "node", "n1", "n2", ""),
+		})
 	case 3:
-		change(t, b, w.policies, c.policies, pick(t, "policy", "a/q0", "a/q1", "b/q0"), policy{pick(t, "label", "app", "tier"),
-			pick(t, "op", "In", "NotIn", "Exists", "DoesNotExist"), pick(t, "value", "x", "y")})
+		change(t, b, w.policies, c.policies, pick(t, "policy", "a/q0", "a/q1", "b/q0"), policy{
+			pick(t, "label", "app", "tier"),
+			pick(t, "op", "In", "NotIn", "Exists", "DoesNotExist"), pick(t, "value", "x", "y"),
+		})
 	case 4:
 		change(t, b, w.routes, c.routes, pick(t, "route", "a/r0", "a/r1", "b/r0"),
 			route{some(t, "hosts", "*", "x.com", "*.x.com", "a.x.com", "*.a.x.com", "y.org"), pick(t, "text", "1", "2")})

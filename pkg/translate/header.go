@@ -16,8 +16,6 @@ type headerMods struct {
 	host string
 }
 
-func (m headerMods) empty() bool { return len(m.add)+len(m.remove) == 0 && m.host == "" }
-
 // requestMods translates changes of a request. Pseudo-headers other than :authority cannot be changed and are left out.
 func requestMods(in model.HeaderMods) headerMods {
 	out := mods(in)

@@ -186,8 +186,10 @@ func (o *Outputs) httpChains(p *httpPort) []*listenerv3.FilterChain {
 		}})
 	}
 	if p.byName {
-		out = append(out, &listenerv3.FilterChain{Name: "named" + suffix, FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: port},
-			Filters: []*listenerv3.Filter{namedHCM()}})
+		out = append(out, &listenerv3.FilterChain{
+			Name: "named" + suffix, FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: port},
+			Filters: []*listenerv3.Filter{namedHCM()},
+		})
 	}
 	return out
 }

@@ -21,16 +21,6 @@ type Outputs struct {
 	res *resolve.Resolved
 }
 
-// part is an encoded piece of a resource, and whose it is.
-type part struct {
-	bytes   []byte
-	origins []model.Ref
-}
-
-func (p *part) Equal(o *part) bool {
-	return string(p.bytes) == string(o.bytes) && slices.Equal(p.origins, o.origins)
-}
-
 // New declares the tables of the stage. The endpoints come first: they are the urgent lane.
 func New(e *table.Engine, res *resolve.Resolved) *Outputs {
 	o := &Outputs{engine: e, res: res, byType: map[string]*table.Output[*snapshot.Resource]{}, types: map[string]string{}}
