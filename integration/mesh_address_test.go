@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,12 +50,25 @@ func TestMeshByAddress(t *testing.T) {
 		fmt.Fprint(c, header+"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
 		res, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err != nil {
-			st, _ := m.envoy.Stats("proxy_proto|downstream_cx_listener_filter|no_filter_chain|tcp.tcp|cx_no_route")
-			t.Fatal(err, st)
+			t.Fatal(err)
 		}
 		var saw echo
 		if err := json.NewDecoder(res.Body).Decode(&saw); err != nil || saw.Backend != "2" {
 			t.Errorf("pod %q answers, %v", saw.Backend, err)
+		}
+	})
+	t.Run("connections that the client wants closed", func(t *testing.T) {
+		body := strings.Repeat("x", 1<<20)
+		m.apply("large", serviceYAML("shop", "large", "10.96.0.3", anyHTTP)+
+			virtualServiceYAML("shop", "large", "large", "  http:\n  - directResponse: {status: 200, body: {string: "+body[:1<<20]+"}}"))
+		m.expect(t, meshCall{to: "10.96.0.3:80"}, want{status: 200})
+		for to, want := range map[string]string{"10.96.0.1:80": "", "10.96.0.3:80": body} {
+			for range 20 {
+				got := m.expectStatus(t, meshCall{to: to, header: []string{"Connection: close"}}, http.StatusOK)
+				if want != "" && got.body != want {
+					t.Fatalf("%s: %d bytes of %d", to, len(got.body), len(want))
+				}
+			}
 		}
 	})
 	t.Run("IPv6", func(t *testing.T) {

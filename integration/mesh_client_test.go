@@ -109,6 +109,16 @@ func (m *meshRig) expect(t *testing.T, q meshCall, w want) reply {
 	return got
 }
 
+// expectStatus makes one request, which must be answered at once, by whomever.
+func (m *meshRig) expectStatus(t *testing.T, q meshCall, status int) reply {
+	t.Helper()
+	got, err := m.do(q)
+	if err != nil || got.status != status {
+		t.Fatalf("%+v: %d, %v", q, got.status, err)
+	}
+	return got
+}
+
 // podYAML is a ready pod at ip(n). Labels are "a: b, c: d"; node may be empty.
 func podYAML(namespace, name string, n int, labels, node string) string {
 	return fmt.Sprintf(`---

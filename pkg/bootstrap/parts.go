@@ -85,6 +85,9 @@ func runtime() *bootstrapv3.LayeredRuntime {
 			Name: "fairlead",
 			LayerSpecifier: &bootstrapv3.RuntimeLayer_StaticLayer{StaticLayer: &structpb.Struct{Fields: map[string]*structpb.Value{
 				"re2.max_program_size.error_level": structpb.NewNumberValue(RegexProgramLimit),
+				// In 1.40 an internal connection that is closed in good order looks reset to its other end, and tcp_proxy then
+				// resets the client's: an answer to "Connection: close" was lost on the hop into the shared listener.
+				"envoy.reloadable_features.enable_send_rst_on_user_space_socket": structpb.NewBoolValue(false),
 			}}},
 		},
 		{Name: "admin", LayerSpecifier: &bootstrapv3.RuntimeLayer_AdminLayer_{AdminLayer: &bootstrapv3.RuntimeLayer_AdminLayer{}}},
