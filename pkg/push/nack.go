@@ -21,7 +21,7 @@ func (st *stream) reject(ctx context.Context, w *watch, resp *response, message 
 	if len(message) > maxText {
 		message = message[:maxText]
 	}
-	if message = strings.ToValidUTF8(message, "?"); message == "" {
+	if message = strings.TrimSpace(strings.ToValidUTF8(message, "?")); message == "" {
 		message = "rejected without a message"
 	}
 	w.nacks++

@@ -119,7 +119,7 @@ func (p *Port) conflict(sv model.Server) *LostServer {
 		w := &p.Servers[i]
 		if class(w) != class(&sv) || (class(w) == "TCP" && w.Gateway != sv.Gateway) {
 			return &LostServer{Server: sv, Winner: w.Gateway, Message: "port " + p.Bind.String() + " already carries " + class(w) +
-				" for " + w.Gateway.String() + " (older); choose another port or address"}
+				" for " + w.Gateway.String() + " (first by age, then name); choose another port or address"}
 		}
 		if sv.TLS == nil {
 			continue
@@ -127,7 +127,7 @@ func (p *Port) conflict(sv model.Server) *LostServer {
 		for _, h := range sv.Hosts {
 			if slices.ContainsFunc(w.Hosts, func(o model.ServerHost) bool { return strings.EqualFold(o.Host, h.Host) }) {
 				return &LostServer{Server: sv, Winner: w.Gateway, Message: "host " + h.Host + " of port " + p.Bind.String() +
-					" is already served by " + w.Gateway.String() + " (older) with its own certificate; use another host or port"}
+					" is already served by " + w.Gateway.String() + " (first by age, then name) with its own certificate; use another host or port"}
 			}
 		}
 	}

@@ -60,7 +60,7 @@ func (t *Traffic) judge(r *table.Reader, key string) (*RouteState, bool) {
 		bd := &b.Bindings[i]
 		for j := range bd.Routes {
 			if w := winner(table.List(r, t.byMatch, b.matches[k]), key, bd.Meta); w != nil {
-				n.refuse(reasonConflict, fieldOf(bd.Routes[j].Name, bd.Meta), "for host %s, %s has exactly this match, is older and gets the requests; change one of the two",
+				n.refuse(reasonConflict, fieldOf(bd.Routes[j].Name, bd.Meta), "for host %s, %s has exactly this match, comes first (by age, then name) and gets the requests; change one of the two",
 					bd.Host, w.String())
 			}
 			k++
@@ -69,7 +69,7 @@ func (t *Traffic) judge(r *table.Reader, key string) (*RouteState, bool) {
 	for i := range b.TCP {
 		c := &b.TCP[i]
 		if w := winner(table.List(r, t.byMatch, b.matches[k+i]), key, c.Meta); w != nil {
-			n.refuse(reasonConflict, fieldOf(c.Route.Name, c.Meta), "for the connections of %s, %s has exactly this match, is older and gets them; change one of the two",
+			n.refuse(reasonConflict, fieldOf(c.Route.Name, c.Meta), "for the connections of %s, %s has exactly this match, comes first (by age, then name) and gets them; change one of the two",
 				strings.TrimSpace(c.Config+" "+c.Host), w.String())
 		}
 	}
