@@ -255,17 +255,11 @@ func scopeAddresses(f *model.Frontend) []string {
 	return keys
 }
 
-// scope picks the frontend that an address leads to. Two that claim one address tie-break by name: the API server does
-// not hand one address to two Services, so only ServiceEntries can meet here.
+// scope picks the frontend that an address leads to.
 func scope(claims []table.Entry[*model.Frontend], address string) (*Scope, bool) {
 	if len(claims) == 0 {
 		return nil, false
 	}
-	f := claims[0].Value
-	for _, c := range claims[1:] {
-		if c.Value.Origins[0].Kind == "Service" && f.Origins[0].Kind != "Service" {
-			f = c.Value
-		}
-	}
+	f := preferred(claims)
 	return &Scope{Address: address, Table: f.Name, Origin: f.Origins[0]}, true
 }

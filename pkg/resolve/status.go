@@ -19,6 +19,7 @@ type statuses struct {
 	readers  map[string][]func(*table.Reader, string) *model.ObjectStatus // by kind
 	triggers []table.Trigger
 	lost     *table.Index[*Port]
+	collided *table.Index[*Collision]
 }
 
 // newStatuses declares the last table of the stage: what the author of each object is told, conflicts between gateways
@@ -43,6 +44,13 @@ func newStatuses(e *table.Engine, res *Resolved) *table.Derived[*model.ObjectSta
 		}
 		return keys
 	})
+	s.collided = table.NewIndex(newCollisions(e, res.Outbound), "lost addresses", func(_ string, c *Collision) []string {
+		keys := make([]string, len(c.Losers))
+		for i, l := range c.Losers {
+			keys[i] = StatusKey(l)
+		}
+		return keys
+	})
 	return table.NewDerived(e, "statuses", s.status, s.triggers)
 }
 
@@ -63,10 +71,22 @@ func (s *statuses) status(r *table.Reader, key string) (*model.ObjectStatus, boo
 	kind, _, _ := strings.Cut(rest, "/")
 	for _, read := range s.readers[kind] {
 		if o := read(r, key); o != nil {
+			if kind == "ServiceEntry" {
+				return collided(o, s.collisions(r, key)), true
+			}
 			return s.withLost(r, key, o), true
 		}
 	}
 	return nil, false
+}
+
+// collisions are the addresses that an object has lost.
+func (s *statuses) collisions(r *table.Reader, key string) []*Collision {
+	var found []*Collision
+	for _, e := range table.List(r, s.collided, key) {
+		found = append(found, e.Value)
+	}
+	return found
 }
 
 // withLost adds the conflicts with other gateways over a port or a host of it.
