@@ -42,17 +42,9 @@ func newAdmin() *admin {
 
 func (a *admin) setAddress(s string) { a.address.Store(&s) }
 
-// AdminAddr is "127.0.0.1:port" or the path of a Unix socket.
-func (e *Envoy) AdminAddr() string { return *e.admin.address.Load() }
-
 // AdminGet returns the body of an admin page ("/stats?filter=x"); a status other than 200 is an error with the body in it.
-func (e *Envoy) AdminGet(path string) ([]byte, error) { return e.adminDo(http.MethodGet, path) }
-
-// AdminPost is AdminGet for the pages that change something ("/logging?level=debug", "/drain_listeners").
-func (e *Envoy) AdminPost(path string) ([]byte, error) { return e.adminDo(http.MethodPost, path) }
-
-func (e *Envoy) adminDo(method, path string) ([]byte, error) {
-	req, err := http.NewRequest(method, "http://envoy"+path, nil)
+func (e *Envoy) AdminGet(path string) ([]byte, error) {
+	req, err := http.NewRequest(http.MethodGet, "http://envoy"+path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask envoy %s: %w", path, err)
 	}

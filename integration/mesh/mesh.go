@@ -194,12 +194,6 @@ func (m *Mesh) Delete(name string) {
 	}
 }
 
-// Dir is the folder that is watched.
-func (m *Mesh) Dir() string { return m.dir }
-
-// Log is what the server has logged.
-func (m *Mesh) Log() string { return m.log.String() }
-
 // Status is what the author of an object is told; ok is false while the server does not know the object.
 func (m *Mesh) Status(kind, namespace, name string) (o report.Object, ok bool) {
 	for _, o := range m.Server.Status().Objects {

@@ -156,12 +156,6 @@ func (m *Mesh) MustDo(t testing.TB, r Request) Response {
 	return res
 }
 
-// Get sends GET host path to port 80.
-func (m *Mesh) Get(t testing.TB, host, path string, header ...string) Response {
-	t.Helper()
-	return m.MustDo(t, Request{Host: host, Path: path, Header: header})
-}
-
 // WaitStatus waits until the request is answered by a status, and gives that answer.
 func (m *Mesh) WaitStatus(t testing.TB, r Request, status int) Response {
 	t.Helper()

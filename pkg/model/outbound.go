@@ -24,11 +24,8 @@ const (
 	SourceIdentityKey  = "fairlead.source.identity"
 )
 
-// MeshTag and HostTag are the first part of a scope key: by the address of a Service, or by :authority.
-const (
-	MeshTag = "mesh"
-	HostTag = "host"
-)
+// MeshTag is the first part of the scope keys of hosts that are found by the address of their Service.
+const MeshTag = "mesh"
 
 // HostTable names the route table that serves mesh hosts by :authority.
 const HostTable = "outbound/hosts"

@@ -47,7 +47,6 @@ func (o *Outbound) declareNamed(e *table.Engine) {
 		return o.named(r, f)
 	}
 	o.Named = table.NewDerived(e, "named hosts", fn, []table.Trigger{all, foreign})
-	o.NamedAll = table.NewIndex(o.Named, "named hosts, all", func(string, *model.VirtualHost) []string { return []string{"all"} })
 }
 
 // cutPort splits "host:port" at the last colon.

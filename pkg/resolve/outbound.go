@@ -3,7 +3,6 @@ package resolve
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/table"
@@ -17,11 +16,6 @@ type Outbound struct {
 	Scopes *table.Derived[*Scope]
 	// Named are the virtual hosts of the table that is searched by :authority, by "host:port".
 	Named *table.Derived[*model.VirtualHost]
-	// NamedAll lists Named under one key.
-	NamedAll *table.Index[*model.VirtualHost]
-	// HTTPPorts tells which port numbers carry HTTP behind an address; Chains lists the connection-level frontends.
-	HTTPPorts *table.Index[*model.Frontend]
-	Chains    *table.Index[*model.Frontend]
 
 	cfg      Config
 	hosts    *Hosts
@@ -66,18 +60,6 @@ func newOutbound(e *table.Engine, cfg Config, hosts *Hosts, policies *Policies, 
 		return scope(table.List(r, addresses, address), address)
 	}, []table.Trigger{addresses})
 	o.declareNamed(e)
-	o.HTTPPorts = table.NewIndex(o.Frontends, "http ports", func(_ string, f *model.Frontend) []string {
-		if !f.Protocol.IsHTTP() || len(f.Addresses) == 0 {
-			return nil
-		}
-		return []string{"all", strconv.Itoa(int(f.ID.Port))}
-	})
-	o.Chains = table.NewIndex(o.Frontends, "connection frontends", func(_ string, f *model.Frontend) []string {
-		if f.Protocol.IsHTTP() {
-			return nil
-		}
-		return []string{"all"}
-	})
 	return o
 }
 

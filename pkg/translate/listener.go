@@ -18,7 +18,6 @@ import (
 
 // declareListeners publishes one listener for each bind of the gateways, the shared outbound listener, and the stubs.
 func (o *Outputs) declareListeners() {
-	out := o.res.Outbound
 	chains := o.declareChains()
 	one := table.NewIndex(o.res.Servers.Ports, "listeners of ports", func(key string, _ *resolve.Port) []string {
 		return []string{gatewayListener(key)}
@@ -46,7 +45,7 @@ func (o *Outputs) declareListeners() {
 			return encode(r, name, l, origins)
 		}
 		if name == model.OutboundListener {
-			return o.outbound(r, out, chains)
+			return o.outbound(r, chains)
 		}
 		return o.stub(r, name)
 	}, []table.Trigger{one, fixed})

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"fairlead.io/fairlead/pkg/model"
-	"fairlead.io/fairlead/pkg/resolve"
 	"fairlead.io/fairlead/pkg/snapshot"
 	"fairlead.io/fairlead/pkg/table"
 )
@@ -117,7 +116,7 @@ func (o *Outputs) beyond(f *model.Frontend) []netip.Prefix {
 }
 
 // outbound puts the shared internal listener together.
-func (o *Outputs) outbound(r *table.Reader, _ *resolve.Outbound, c chains) (*snapshot.Resource, bool) {
+func (o *Outputs) outbound(r *table.Reader, c chains) (*snapshot.Resource, bool) {
 	l := &listenerv3.Listener{
 		Name:                          model.OutboundListener,
 		ListenerSpecifier:             &listenerv3.Listener_InternalListener{InternalListener: &listenerv3.Listener_InternalListenerConfig{}},
