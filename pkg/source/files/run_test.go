@@ -292,7 +292,10 @@ func TestLargeFileIsRefused(t *testing.T) {
 	write(t, a, service("a", 80))
 	w := start(t, dir)
 	big := "# " + strings.Repeat("x", DefaultMaxFile) + "\n"
-	write(t, a, service("a", 81)+big)
+	write(t, filepath.Join(dir, ".a"), service("a", 81)+big) // half a write in place would be a smaller file
+	if err := os.Rename(filepath.Join(dir, ".a"), a); err != nil {
+		t.Fatal(err)
+	}
 	w.until(t, "the refusal", func() bool { return len(w.problems[a]) == 1 })
 	if p := w.problems[a][0]; p.Message != "the file is larger than 10.0 MiB, the largest that is read; divide it" {
 		t.Errorf("problem %+v", p)
