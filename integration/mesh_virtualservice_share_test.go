@@ -153,7 +153,7 @@ func meshFailureFeatures() []meshFeature {
 		m.expect(t, meshCall{to: vip}, want{pod: "1"})
 		start := time.Now()
 		m.expect(t, meshCall{to: vip, path: "/delay"}, want{pod: "1"})
-		if took := time.Since(start); took < d {
+		if took := time.Since(start); took < d*9/10 { // Envoy's timers may fire some milliseconds early
 			t.Errorf("answered after %v, which is before the delay of %v", took, d)
 		}
 		const n = 500

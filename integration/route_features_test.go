@@ -176,7 +176,7 @@ func answerFeatures() []feature {
 		{"delay", []model.Route{{Fault: &model.Fault{Delay: 100 * time.Millisecond, DelayMillionths: 1e6}, Forward: to("a")}}, func(t *testing.T, r *routeRig, host string) {
 			start := time.Now()
 			expectStatus(t, r, call{host: host, path: "/"}, 200)
-			if d := time.Since(start); d < 100*time.Millisecond {
+			if d := time.Since(start); d < 90*time.Millisecond { // Envoy's timers may fire some milliseconds early
 				t.Errorf("answered after %v, before the delay was over", d)
 			}
 		}},
