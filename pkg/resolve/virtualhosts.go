@@ -12,8 +12,6 @@ import (
 type VirtualHosts struct {
 	// Table is keyed by "config|host".
 	Table *table.Derived[*model.VirtualHost]
-	// ByConfig lists the hosts of one route table.
-	ByConfig *table.Index[*model.VirtualHost]
 
 	api, traffic *table.Index[*RouteState]
 	ports        *table.Derived[*Port]
@@ -28,7 +26,7 @@ func newVirtualHosts(e *table.Engine, s *Servers, api, traffic *table.Derived[*R
 	served := table.NewIndex(s.Ports, "served hosts", func(_ string, p *Port) []string {
 		var keys []string
 		for i := range p.Servers {
-			if !carriesHTTP(&p.Servers[i]) {
+			if !CarriesHTTP(&p.Servers[i]) {
 				continue
 			}
 			for _, h := range HostsOf(&p.Servers[i]) {
@@ -38,14 +36,11 @@ func newVirtualHosts(e *table.Engine, s *Servers, api, traffic *table.Derived[*R
 		return keys
 	})
 	v.Table = table.NewDerived(e, "virtualhosts", v.host, []table.Trigger{v.api, v.traffic, served})
-	v.ByConfig = table.NewIndex(v.Table, "virtualhosts by table", func(_ string, h *model.VirtualHost) []string {
-		return []string{h.Config}
-	})
 	return v
 }
 
-// carriesHTTP tells whether the requests of a server are routed, rather than its connections.
-func carriesHTTP(s *model.Server) bool {
+// CarriesHTTP tells whether the requests of a server are routed, rather than its connections.
+func CarriesHTTP(s *model.Server) bool {
 	return (s.Protocol.IsHTTP() || s.Protocol == model.ProtoHTTPS) && (s.TLS == nil || s.TLS.Mode != model.Passthrough)
 }
 
@@ -75,7 +70,7 @@ func (v *VirtualHosts) host(r *table.Reader, key string) (*model.VirtualHost, bo
 		return nil, false
 	}
 	h.RequireTLS = redirects(servers, winner)
-	h.Routes = append(v.httpRoutes(r, config, host, winner), mergeVirtualServices(v.bindings(r, v.traffic, key))...)
+	h.Routes = append(v.httpRoutes(r, config, host, servers, winner), mergeVirtualServices(v.bindings(r, v.traffic, key))...)
 	h.Origins = origins(h.Routes)
 	for i := range servers {
 		if slices.Contains(HostsOf(&servers[i]), winner) { // another Gateway on the port has no part in it
@@ -101,13 +96,13 @@ func (v *VirtualHosts) bindings(r *table.Reader, ix *table.Index[*RouteState], k
 // httpRoutes gathers the HTTPRoutes of a host, then those of the wildcards above it that its server also carries:
 // "precedence must be given to rules from the HTTPRoute with the most specific hostname", which does not stop the others
 // from matching (Gateway API, HTTPRouteSpec.hostnames).
-func (v *VirtualHosts) httpRoutes(r *table.Reader, config, host, server string) []model.Route {
+func (v *VirtualHosts) httpRoutes(r *table.Reader, config, host string, servers []model.Server, server string) []model.Route {
 	var out []model.Route
 	taken := map[model.Ref]bool{} // one object may have several of the names; its rules count once
 	for _, h := range withWildcards(host) {
 		var same []*Binding
 		for _, b := range v.bindings(r, v.api, bindingKey(config, h)) {
-			if !taken[b.Meta.Ref] && (config == MeshConfig || hostOfServer(v.servers(r, config), b.Server, server)) {
+			if !taken[b.Meta.Ref] && (config == MeshConfig || hostOfServer(servers, b.Server, server)) {
 				same = append(same, b)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -33,7 +34,7 @@ func (o *Outputs) declareListeners() {
 		return keys
 	})
 	o.declare(resource.ListenerType, "xds listeners", func(r *table.Reader, name string) (*snapshot.Resource, bool) {
-		if bind, ok := cutGatewayListener(name); ok {
+		if bind, ok := strings.CutPrefix(name, gatewayListener("")); ok {
 			p, ok := table.Get(r, o.res.Servers.Ports, bind)
 			if !ok {
 				return nil, false
@@ -52,13 +53,6 @@ func (o *Outputs) declareListeners() {
 }
 
 func gatewayListener(bind string) string { return "gateway/" + bind }
-
-func cutGatewayListener(name string) (string, bool) {
-	if len(name) > 8 && name[:8] == "gateway/" {
-		return name[8:], true
-	}
-	return "", false
-}
 
 // gatewayTCP lists the connection-level routes of a bind, oldest object first.
 func gatewayTCP(states []table.Entry[*resolve.RouteState], bind string) []resolve.TCPBinding {
@@ -108,7 +102,7 @@ const connectionBuffer = 1 << 20
 // serverChains are the filter chains of one server.
 func serverChains(s *model.Server, tcp []resolve.TCPBinding) []*listenerv3.FilterChain {
 	switch {
-	case s.TLS != nil && s.TLS.Mode == model.Passthrough, !s.Protocol.IsHTTP() && s.Protocol != model.ProtoHTTPS:
+	case !resolve.CarriesHTTP(s):
 		return tcpServerChains(s, tcp)
 	case s.TLS == nil:
 		return []*listenerv3.FilterChain{{

@@ -154,10 +154,9 @@ func (o *Outputs) outbound(r *table.Reader, c chains) (*snapshot.Resource, bool)
 		for i := range f.chains {
 			body = append(body, f.chains[i].bytes...)
 		}
-		for _, ref := range f.origins {
-			res.Origins = addOrigin(res.Origins, ref)
-		}
+		whose.add(f.origins...)
 	}
+	res.Origins = whose.refs
 	return snapshot.FromBytes(res, body), true
 }
 

@@ -100,7 +100,7 @@ func (o *Outputs) declareVirtualHosts() {
 func routeTables(p *resolve.Port) []string {
 	var names []string
 	for i := range p.Servers {
-		if s := &p.Servers[i]; s.Protocol.IsHTTP() || s.Protocol == model.ProtoHTTPS {
+		if s := &p.Servers[i]; resolve.CarriesHTTP(s) {
 			for _, h := range resolve.HostsOf(s) {
 				names = append(names, resolve.ServerConfig(s, h))
 			}
