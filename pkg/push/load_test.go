@@ -11,6 +11,7 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/snapshot"
 )
 
@@ -141,6 +142,7 @@ func (c *counted) Seq() uint64                                { return c.seq }
 func (c *counted) Position() uint64                           { return c.seq }
 func (c *counted) Newer() <-chan struct{}                     { return c.newer }
 func (c *counted) ChangesSince(uint64) ([]snapshot.Key, bool) { return c.keys, true }
+func (c *counted) Scope(string) *model.NodeScope              { return nil }
 func (c *counted) Get(k snapshot.Key) *snapshot.Resource {
 	if k.Variant != "" || k.Type != endpointType {
 		return nil

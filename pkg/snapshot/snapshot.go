@@ -27,6 +27,9 @@ type Resource struct {
 	Hash uint64
 	// Position is the replica's watch position when the resource was made. It only gates (DESIGN: versions).
 	Position uint64
+	// Audience is who is sent it by a wildcard subscription: the nodes whose scope sees it; nil is everyone. It may change
+	// while the bytes and the hash stay.
+	Audience *model.Audience
 	// Origins are the source objects that the resource was made from; a NACK becomes a condition on them.
 	Origins []model.Ref
 	// Deny takes the place of a resource that guards access when it is rejected and no good one exists before it.
@@ -53,6 +56,9 @@ func ParseVersion(v string) (hash, position uint64, ok bool) {
 
 // Key names a resource in a snapshot.
 type Key struct{ Type, Name, Variant string }
+
+// ScopeKeyType is the Type of a Key that says that the scope of the node of that Name has changed. It is no xDS type.
+const ScopeKeyType = "node scope"
 
 // Node is the client that a View is for, as its stream identified it.
 type Node struct {
@@ -87,8 +93,11 @@ type Snapshot interface {
 	Get(Key) *Resource
 	// Range calls fn for every resource of a type in name order until it returns false.
 	Range(typeURL string, fn func(*Resource) bool)
-	// ChangesSince lists the keys that changed after seq (added, changed or removed), each once. ok is false when seq is
-	// too old to know: compare everything.
+	// Scope is what the pods of a node can reach, by the node's name; nil when nothing is known of the node: it then sees
+	// everything.
+	Scope(node string) *model.NodeScope
+	// ChangesSince lists the keys that changed after seq (added, changed or removed), each once; a changed audience alone
+	// counts, and changed scopes have the type ScopeKeyType. ok is false when seq is too old to know: compare everything.
 	ChangesSince(seq uint64) (keys []Key, ok bool)
 	// Newer is closed when a later snapshot has been published.
 	Newer() <-chan struct{}

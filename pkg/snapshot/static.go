@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"fairlead.io/fairlead/pkg/model"
 )
 
 // history is how many publications a Static remembers the changed keys of.
@@ -34,6 +36,11 @@ func (s *Static) Ready() <-chan struct{} { return s.ready }
 
 // Update publishes the latest snapshot without the keys of del and with put, at a watch position.
 func (s *Static) Update(position uint64, put []*Resource, del ...Key) Snapshot {
+	return s.UpdateScoped(position, nil, put, del...)
+}
+
+// UpdateScoped is Update that also sets the scopes of some nodes; a nil scope sees everything.
+func (s *Static) UpdateScoped(position uint64, scopes map[string]*model.NodeScope, put []*Resource, del ...Key) Snapshot {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.latest.Load()
@@ -43,7 +50,17 @@ func (s *Static) Update(position uint64, put []*Resource, del ...Key) Snapshot {
 		next.byKey = maps.Clone(old.byKey)
 		next.log = old.log[max(0, len(old.log)-history+1):]
 	}
+	next.scopes = map[string]*model.NodeScope{}
+	if old != nil {
+		maps.Copy(next.scopes, old.scopes)
+	}
 	var changed []Key
+	for node, scope := range scopes {
+		if !next.scopes[node].Equal(scope) {
+			next.scopes[node] = scope
+			changed = append(changed, Key{Type: ScopeKeyType, Name: node})
+		}
+	}
 	for _, k := range del {
 		if _, ok := next.byKey[k]; ok {
 			delete(next.byKey, k)
@@ -52,7 +69,7 @@ func (s *Static) Update(position uint64, put []*Resource, del ...Key) Snapshot {
 	}
 	for _, r := range put {
 		k := Key{r.Type, r.Name, r.Variant}
-		if was := next.byKey[k]; was == nil || was.Hash != r.Hash {
+		if was := next.byKey[k]; was == nil || was.Hash != r.Hash || !was.Audience.Equal(r.Audience) {
 			changed = append(changed, k)
 			next.byKey[k] = r
 		}
@@ -74,6 +91,7 @@ type static struct {
 	newer         chan struct{}
 	byKey         map[Key]*Resource
 	byType        map[string][]*Resource
+	scopes        map[string]*model.NodeScope
 	log           [][]Key // log[len-1] are the changes of seq
 }
 
@@ -103,6 +121,10 @@ func (s *static) Position() uint64       { return s.position }
 func (s *static) Newer() <-chan struct{} { return s.newer }
 func (s *static) Published() time.Time   { return s.at }
 func (s *static) Get(k Key) *Resource    { return s.byKey[k] }
+func (s *static) Scope(node string) *model.NodeScope {
+	return s.scopes[node]
+}
+
 func (s *static) Range(typeURL string, fn func(*Resource) bool) {
 	for _, r := range s.byType[typeURL] {
 		if !fn(r) {

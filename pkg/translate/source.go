@@ -3,6 +3,7 @@ package translate
 import (
 	"strings"
 
+	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/snapshot"
 	"fairlead.io/fairlead/pkg/table"
 )
@@ -55,6 +56,9 @@ func (v view) Range(typeURL string, fn func(*snapshot.Resource) bool) {
 		t.Range(v.s, func(_ string, r *snapshot.Resource) bool { return fn(r) })
 	}
 }
+
+// Scope implements snapshot.Snapshot.
+func (view) Scope(string) *model.NodeScope { return nil }
 
 func (v view) ChangesSince(seq uint64) ([]snapshot.Key, bool) {
 	changes, ok := v.s.ChangesSince(seq)

@@ -35,8 +35,11 @@ func New(e *table.Engine, res *resolve.Resolved) *Outputs {
 
 // declare makes a published table of resources of one type.
 func (o *Outputs) declare(typeURL, name string, fn func(*table.Reader, string) (*snapshot.Resource, bool), triggers []table.Trigger, opts ...table.Option) {
-	// Other origins with the same bytes are a new row, so that a NACK finds the right objects; push compares hashes.
-	same := func(a, b *snapshot.Resource) bool { return a.Hash == b.Hash && slices.Equal(a.Origins, b.Origins) }
+	// Other origins with the same bytes are a new row, so that a NACK finds the right objects, and so is another audience;
+	// push compares hashes.
+	same := func(a, b *snapshot.Resource) bool {
+		return a.Hash == b.Hash && slices.Equal(a.Origins, b.Origins) && a.Audience.Equal(b.Audience)
+	}
 	t := table.NewDerived(o.engine, name, fn, triggers, append(opts, table.Equal(same))...)
 	o.byType[typeURL] = table.Publish(t)
 	o.types[name] = typeURL
