@@ -28,18 +28,19 @@ type mirror struct {
 	mu       sync.Mutex
 	objects  map[model.Ref]any
 	position uint64
+	complete uint64
 	synced   bool
 	faults   []string
 	deletes  int
 }
 
-func (m *mirror) Apply(updates []source.Update, position uint64) {
+func (m *mirror) Apply(updates []source.Update, at source.Position) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if position < m.position {
-		m.faults = append(m.faults, fmt.Sprintf("position %d after %d", position, m.position))
+	if at.Seen < m.position || at.Complete < m.complete || at.Complete > at.Seen {
+		m.faults = append(m.faults, fmt.Sprintf("position %v after %d and %d", at, m.position, m.complete))
 	}
-	m.position = position
+	m.position, m.complete = at.Seen, at.Complete
 	for _, u := range updates {
 		if u.Object == nil {
 			if _, had := m.objects[u.Ref]; !had && m.synced {

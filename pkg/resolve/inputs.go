@@ -89,17 +89,20 @@ func ObjectKey(r model.Ref) string {
 }
 
 // Apply hands a burst of updates to the engine.
-func (in *Inputs) Apply(updates []source.Update, position uint64) {
-	in.engine.Submit(in.Batch(updates, position))
+func (in *Inputs) Apply(updates []source.Update, at source.Position) {
+	b := in.Batch(updates, at.Complete)
+	b.Position(at.Seen)
+	in.engine.Submit(b)
 }
 
-// Batch makes a burst of updates a batch of the engine.
+// Batch makes a burst of updates a batch of the engine, after which everything up to position has been told.
 func (in *Inputs) Batch(updates []source.Update, position uint64) *table.Batch {
 	b := in.engine.NewBatch()
 	for _, u := range updates {
 		in.put(b, u)
 	}
 	b.Position(position)
+	b.Complete(position)
 	return b
 }
 

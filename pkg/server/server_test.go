@@ -75,8 +75,8 @@ func TestNothingIsServedBeforeTheSourceHasSynced(t *testing.T) {
 	src := scripted{make(chan source.Sink)}
 	s, client := serving(t, src)
 	sink := <-src.sink
-	sink.Apply([]source.Update{service("a")}, 1)
-	sink.Apply([]source.Update{service("b")}, 2)
+	sink.Apply([]source.Update{service("a")}, source.Position{Seen: 1})
+	sink.Apply([]source.Update{service("b")}, source.Position{Seen: 2, Complete: 1})
 	if _, err := client.Raw(t.Context(), "/readyz"); err == nil || !strings.Contains(err.Error(), "has not been read completely") {
 		t.Errorf("ready before Synced: %v", err)
 	}
@@ -89,8 +89,8 @@ func TestNothingIsServedBeforeTheSourceHasSynced(t *testing.T) {
 	sink.Synced()
 	eventually(t, func() error { _, err := client.Raw(t.Context(), "/readyz"); return err })
 	snap := s.Flow().Source.Latest()
-	if snap.Seq() != 1 || snap.Position() != 2 {
-		t.Errorf("first snapshot has seq %d and position %d, want 1 and 2: a part of the input was published", snap.Seq(), snap.Position())
+	if snap.Seq() != 1 || snap.Position() != 2 || snap.Complete() != 1 {
+		t.Errorf("first snapshot has seq %d, position %d and is complete up to %d, want 1, 2 and 1: a part of the input was published, or too much claimed", snap.Seq(), snap.Position(), snap.Complete())
 	}
 }
 

@@ -22,8 +22,8 @@ type sink struct {
 
 	// Until the source has synced everything is kept here: the first pass then sees all of it, and no snapshot shows a part.
 	// Only the source's goroutine touches these.
-	first    []source.Update
-	position uint64
+	first []source.Update
+	at    source.Position
 
 	mu       sync.Mutex // guards what follows
 	synced   bool
@@ -36,13 +36,13 @@ func newSink(in *resolve.Inputs, release func(), log *slog.Logger) *sink {
 }
 
 // Apply implements source.Sink.
-func (s *sink) Apply(updates []source.Update, position uint64) {
+func (s *sink) Apply(updates []source.Update, at source.Position) {
 	if s.remember(updates) {
-		s.inputs.Apply(updates, position)
+		s.inputs.Apply(updates, at)
 		return
 	}
 	s.first = append(s.first, updates...)
-	s.position = max(s.position, position)
+	s.at = at
 }
 
 // remember keeps the places of the objects and tells whether the source has synced.
@@ -61,8 +61,8 @@ func (s *sink) remember(updates []source.Update) bool {
 
 // Synced implements source.Sink.
 func (s *sink) Synced() {
-	s.inputs.Apply(s.first, s.position)
-	s.log.Info("synced", "objects", len(s.first), "position", s.position)
+	s.inputs.Apply(s.first, s.at)
+	s.log.Info("synced", "objects", len(s.first), "position", s.at.Seen)
 	s.first = nil
 	s.release()
 	s.mu.Lock()

@@ -25,7 +25,7 @@ type Resource struct {
 	Body *anypb.Any
 	// Hash is the hash of Body's bytes. It alone decides whether anything is sent.
 	Hash uint64
-	// Position is the replica's watch position when the resource was made. It only gates (DESIGN: versions).
+	// Position is the highest watch position that the replica had seen when the resource was made. It only gates.
 	Position uint64
 	// Audience is who is sent it by a wildcard subscription: the nodes whose scope sees it; nil is everyone. It may change
 	// while the bytes and the hash stay.
@@ -86,9 +86,14 @@ func (n Node) Variants() []string {
 
 // Snapshot is one immutable published state. Implementations answer from copy-on-write shards.
 type Snapshot interface {
-	// Seq counts publications from 1; Position is the watch position of the pass.
+	// Seq counts publications from 1; Position is the highest watch position that the replica had seen at the pass.
 	Seq() uint64
 	Position() uint64
+	// Complete is the position up to which the snapshot has everything, of every kind and in every type; never above
+	// Position. What a client brought from another stream with a position beyond it may be newer than what is here:
+	// neither replace nor remove it. What this source itself gave before needs no such care: its snapshots only advance,
+	// while Complete of a cluster's reader is most of the time behind the positions of its own resources.
+	Complete() uint64
 	// Get returns the resource of exactly that key, or nil.
 	Get(Key) *Resource
 	// Range calls fn for every resource of a type in name order until it returns false.
@@ -108,6 +113,9 @@ type Source interface {
 	Latest() Snapshot
 	// Ready is closed when the first snapshot has been published.
 	Ready() <-chan struct{}
+	// Want says that somebody waits for a snapshot that is complete up to position at least, so that the reader proves it
+	// instead of waiting for idle kinds to tell. It is cheap, may be repeated, and does not block.
+	Want(position uint64)
 }
 
 // Lookup finds what a node is served under a name: its most specific variant.

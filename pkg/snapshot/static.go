@@ -18,6 +18,8 @@ type Static struct {
 	mu     sync.Mutex // held by writers
 	latest atomic.Pointer[static]
 	ready  chan struct{}
+	behind atomic.Uint64 // what Complete is, unless 0
+	wanted atomic.Uint64
 }
 
 // NewStatic gives a Source that is not ready before its first Update.
@@ -34,6 +36,22 @@ func (s *Static) Latest() Snapshot {
 // Ready implements Source.
 func (s *Static) Ready() <-chan struct{} { return s.ready }
 
+// Want implements Source: Wanted gives the highest.
+func (s *Static) Want(position uint64) {
+	for {
+		was := s.wanted.Load()
+		if position <= was || s.wanted.CompareAndSwap(was, position) {
+			return
+		}
+	}
+}
+
+// Wanted is the highest position that anybody has waited for.
+func (s *Static) Wanted() uint64 { return s.wanted.Load() }
+
+// Behind makes the snapshots of later Updates complete up to that position only; 0 makes them as complete as their Position.
+func (s *Static) Behind(complete uint64) { s.behind.Store(complete) }
+
 // Update publishes the latest snapshot without the keys of del and with put, at a watch position.
 func (s *Static) Update(position uint64, put []*Resource, del ...Key) Snapshot {
 	return s.UpdateScoped(position, nil, put, del...)
@@ -44,7 +62,10 @@ func (s *Static) UpdateScoped(position uint64, scopes map[string]*model.NodeScop
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.latest.Load()
-	next := &static{seq: 1, position: position, at: time.Now(), newer: make(chan struct{}), byKey: map[Key]*Resource{}}
+	next := &static{seq: 1, position: position, complete: position, at: time.Now(), newer: make(chan struct{}), byKey: map[Key]*Resource{}}
+	if b := s.behind.Load(); b > 0 {
+		next.complete = min(b, position)
+	}
 	if old != nil {
 		next.seq = old.seq + 1
 		next.byKey = maps.Clone(old.byKey)
@@ -86,13 +107,14 @@ func (s *Static) UpdateScoped(position uint64, scopes map[string]*model.NodeScop
 }
 
 type static struct {
-	seq, position uint64
-	at            time.Time
-	newer         chan struct{}
-	byKey         map[Key]*Resource
-	byType        map[string][]*Resource
-	scopes        map[string]*model.NodeScope
-	log           [][]Key // log[len-1] are the changes of seq
+	seq, position, complete uint64
+
+	at     time.Time
+	newer  chan struct{}
+	byKey  map[Key]*Resource
+	byType map[string][]*Resource
+	scopes map[string]*model.NodeScope
+	log    [][]Key // log[len-1] are the changes of seq
 }
 
 func (s *static) index() {
@@ -118,6 +140,7 @@ func (s *static) index() {
 
 func (s *static) Seq() uint64            { return s.seq }
 func (s *static) Position() uint64       { return s.position }
+func (s *static) Complete() uint64       { return s.complete }
 func (s *static) Newer() <-chan struct{} { return s.newer }
 func (s *static) Published() time.Time   { return s.at }
 func (s *static) Get(k Key) *Resource    { return s.byKey[k] }

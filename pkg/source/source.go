@@ -18,14 +18,23 @@ type Update struct {
 
 // Sink takes what a reader reads. A reader calls it from one goroutine.
 type Sink interface {
-	// Apply hands over a burst of changes. position is the reader's watch position after them: the highest
-	// resourceVersion seen, deletions and bookmarks included, or a counter where there is none.
-	Apply(updates []Update, position uint64)
+	// Apply hands over a burst of changes, and how far the reader has read with them.
+	Apply(updates []Update, at Position)
 	// Synced says that all that was there at the start has been applied.
 	Synced()
 	// Report tells of something that belongs to no valid object, such as a file that does not parse. A Problem with an
 	// empty Message withdraws all former ones of its File.
 	Report(Problem)
+}
+
+// Position says how far a reader has read, in resourceVersions, or in a counter of its own where there are none. Neither
+// number goes back.
+type Position struct {
+	// Seen is the highest resourceVersion seen of any kind, deletions and bookmarks included.
+	Seen uint64
+	// Complete is the resourceVersion up to which every kind has been read. It is at most Seen, and equal to it where all
+	// kinds are read together.
+	Complete uint64
 }
 
 // Problem is a fault in the input that has no object to carry it.

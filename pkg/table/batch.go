@@ -2,10 +2,11 @@ package table
 
 // Batch is a set of changes that becomes visible together. It belongs to one goroutine until it is submitted.
 type Batch struct {
-	e     *Engine
-	parts []batchPart // by source; nil where nothing changes
-	pos   uint64
-	sent  bool
+	e        *Engine
+	parts    []batchPart // by source; nil where nothing changes
+	pos      uint64
+	complete uint64
+	sent     bool
 }
 
 // batchPart is the part of a batch for one source (part[V] without its type).
@@ -20,8 +21,11 @@ type batchPart interface {
 // NewBatch makes an empty batch.
 func (e *Engine) NewBatch() *Batch { return &Batch{e: e} }
 
-// Position says that with this batch everything up to watch position p has been told. The highest one counts.
+// Position says that p is the highest watch position told with this batch or before. The highest one counts.
 func (b *Batch) Position(p uint64) { b.pos = max(b.pos, p) }
+
+// Complete says that with this batch everything up to watch position p has been told. The highest one counts.
+func (b *Batch) Complete(p uint64) { b.complete = max(b.complete, p) }
 
 // hurries reports whether the batch changes something, and only urgent sources.
 func (b *Batch) hurries() bool {
@@ -39,6 +43,7 @@ func (b *Batch) hurries() bool {
 
 func (b *Batch) absorb(later *Batch) {
 	b.pos = max(b.pos, later.pos)
+	b.complete = max(b.complete, later.complete)
 	for i, p := range later.parts {
 		if p == nil {
 			continue
@@ -141,16 +146,17 @@ func (e *Engine) takeUrgent() *Batch {
 	return e.overtake()
 }
 
-// overtake takes the urgent batch. "Everything up to its position" is true only when what it overtakes has been
-// applied too, so that claim moves on to the waiting batch. The caller holds mu.
+// overtake takes the urgent batch. What it says of positions is true only when what it overtakes has been applied too, so
+// both claims move on to the waiting batch. The caller holds mu.
 func (e *Engine) overtake() *Batch {
 	b := e.hurried
 	e.hurried = nil
 	e.urgent.Store(false)
 	if b != nil && e.waiting != nil {
 		e.waiting.pos = max(e.waiting.pos, b.pos)
+		e.waiting.complete = max(e.waiting.complete, b.complete)
 		e.reachedBy(b.pos)
-		b.pos = 0
+		b.pos, b.complete = 0, 0
 	}
 	return b
 }

@@ -41,7 +41,8 @@ type Engine struct {
 	reader   Reader
 	scratch  [2][]string // index keys of the old and the new value
 	sorting  []depID
-	position uint64 // everything up to here is applied
+	position uint64 // every batch up to here is applied
+	complete uint64 // everything up to here is applied: the highest claim of the batches up to position
 	reached  uint64 // the highest position applied; above position when an urgent batch overtook a waiting one
 	passes   PassStat
 	pauseEnd time.Time     // when the last interruption ended, and

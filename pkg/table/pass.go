@@ -78,6 +78,7 @@ func (e *Engine) pass(b *Batch) {
 
 func (e *Engine) write(b *Batch) {
 	e.position = max(e.position, b.pos)
+	e.complete = max(e.complete, b.complete)
 	e.reachedBy(b.pos)
 	for _, p := range b.parts {
 		if p != nil {

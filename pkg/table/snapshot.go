@@ -8,7 +8,8 @@ import (
 // Snapshot is one published state of all outputs. It never changes. The zero Seq means: nothing published yet.
 type Snapshot struct {
 	Seq      uint64 // 1, 2, 3 …
-	Position uint64 // all outputs reflect everything up to this watch position
+	Position uint64 // all outputs reflect every batch up to this watch position
+	Complete uint64 // all outputs reflect everything up to this watch position, as batches said; it is <= Position
 	Urgent   uint64 // outputs of the urgent lane reflect what came up to this position; >= Position
 
 	outs []any // *pages[V] by Output.id
@@ -79,9 +80,9 @@ func (e *Engine) publish(urgentOnly bool) {
 	if !e.open || e.held.Load() > 0 || urgentOnly && prev.Seq == 0 {
 		return
 	}
-	next := &Snapshot{Seq: prev.Seq + 1, Position: e.position, Urgent: e.reached, next: make(chan struct{})}
+	next := &Snapshot{Seq: prev.Seq + 1, Position: e.position, Complete: e.complete, Urgent: e.reached, next: make(chan struct{})}
 	if urgentOnly {
-		next.Position = prev.Position // the rest of the tables is half-way to e.position
+		next.Position, next.Complete = prev.Position, prev.Complete // the rest of the tables is half-way to e.position
 	}
 	next.outs = make([]any, len(e.outputs))
 	copy(next.outs, prev.outs)
@@ -91,7 +92,7 @@ func (e *Engine) publish(urgentOnly bool) {
 			next.outs[i], changes = o.flush(next.outs[i], changes)
 		}
 	}
-	if prev.Seq > 0 && len(changes) == 0 && next.Position == prev.Position && next.Urgent == prev.Urgent {
+	if prev.Seq > 0 && len(changes) == 0 && next.Position == prev.Position && next.Complete == prev.Complete && next.Urgent == prev.Urgent {
 		return
 	}
 	e.log.add(changes, e.opts.LogChanges)

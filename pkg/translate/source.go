@@ -32,6 +32,9 @@ func (p published) Ready() <-chan struct{} {
 	return now
 }
 
+// Want implements snapshot.Source. The tables can do nothing: whoever wires a reader that can puts it before.
+func (p published) Want(uint64) {}
+
 // view is one published state.
 type view struct {
 	o *Outputs
@@ -40,6 +43,7 @@ type view struct {
 
 func (v view) Seq() uint64            { return v.s.Seq }
 func (v view) Position() uint64       { return v.s.Position }
+func (v view) Complete() uint64       { return v.s.Complete }
 func (v view) Newer() <-chan struct{} { return v.s.Next() }
 
 func (v view) Get(k snapshot.Key) *snapshot.Resource {

@@ -10,6 +10,7 @@ func meshKinds() []Kind {
 		{Kind: "ServiceEntry", Resource: "serviceentries", decode: custom[v1alpha1.ServiceEntrySpec]},
 		{Kind: "WorkloadEntry", Resource: "workloadentries", decode: custom[v1alpha1.WorkloadEntrySpec]},
 		{Kind: "Gateway", Resource: "gateways", decode: custom[v1alpha1.GatewaySpec]},
+		{Kind: "Sidecar", Resource: "sidecars", decode: custom[v1alpha1.SidecarSpec]},
 	}
 	for i, k := range kinds {
 		kinds[i].Group, kinds[i].Versions = GroupFairlead, []string{"v1alpha1"}

@@ -177,7 +177,7 @@ func (s *Source) hand(sink source.Sink, readings map[string]*contents) {
 	updates, reports := s.store.commit(readings)
 	if len(updates) > 0 {
 		s.position++
-		sink.Apply(updates, s.position)
+		sink.Apply(updates, source.Position{Seen: s.position, Complete: s.position})
 	}
 	for _, p := range reports {
 		sink.Report(p)

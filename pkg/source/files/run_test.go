@@ -33,14 +33,14 @@ func newWorld() *world {
 	return &world{objects: map[model.Ref]any{}, problems: map[string][]source.Problem{}}
 }
 
-func (w *world) Apply(updates []source.Update, position uint64) {
+func (w *world) Apply(updates []source.Update, at source.Position) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.applies++
-	if position <= w.position {
-		panic(fmt.Sprintf("position %d after %d", position, w.position))
+	if at.Seen <= w.position || at.Complete != at.Seen {
+		panic(fmt.Sprintf("position %v after %d", at, w.position))
 	}
-	w.position = position
+	w.position = at.Seen
 	for _, u := range updates {
 		if u.Object == nil {
 			delete(w.objects, u.Ref)

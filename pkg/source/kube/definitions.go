@@ -35,6 +35,7 @@ type definitions struct {
 
 	mu     sync.Mutex
 	listed bool
+	seen   uint64            // all definitions up to this resourceVersion are in there
 	there  map[string]string // resourceVersion of the definitions among kinds
 
 	// Only run touches these.
@@ -88,22 +89,31 @@ func (d *definitions) change(obj any, gone bool) error {
 	if err != nil {
 		return err
 	}
-	if _, ours := d.kinds[name]; !ours {
-		return nil
-	}
 	d.mu.Lock()
-	if gone {
-		delete(d.there, name)
-	} else {
-		d.there[name] = version
+	d.seen = max(d.seen, position(version))
+	if _, ours := d.kinds[name]; ours {
+		if gone {
+			delete(d.there, name)
+		} else {
+			d.there[name] = version
+		}
 	}
 	d.mu.Unlock()
 	d.notify()
 	return nil
 }
 
+// Bookmark implements cache.ReflectorBookmarkStore: nothing changed up to this version.
+func (d *definitions) Bookmark(version string) error {
+	d.mu.Lock()
+	d.seen = max(d.seen, position(version))
+	d.mu.Unlock()
+	d.notify()
+	return nil
+}
+
 // Replace implements cache.ReflectorStore.
-func (d *definitions) Replace(list []any, _ string) error {
+func (d *definitions) Replace(list []any, version string) error {
 	there := map[string]string{}
 	for _, obj := range list {
 		name, version, err := keyOf(obj)
@@ -115,7 +125,7 @@ func (d *definitions) Replace(list []any, _ string) error {
 		}
 	}
 	d.mu.Lock()
-	d.there, d.listed = there, true
+	d.there, d.listed, d.seen = there, true, max(d.seen, position(version))
 	d.mu.Unlock()
 	d.notify()
 	return nil
@@ -140,7 +150,7 @@ func (d *definitions) run(ctx context.Context) {
 		case <-retry.C:
 		}
 		d.mu.Lock()
-		there, listed := maps.Clone(d.there), d.listed
+		there, listed, seen := maps.Clone(d.there), d.listed, d.seen
 		d.mu.Unlock()
 		complete := true
 		for name, k := range d.kinds {
@@ -153,7 +163,8 @@ func (d *definitions) run(ctx context.Context) {
 		if !complete {
 			retry.Reset(time.Second)
 		} else if listed {
-			d.source.queue.push(0, definitionsName)
+			// Not before: the readers that these definitions ask for are expected by now.
+			d.source.queue.push(progress{name: definitionsName, position: seen, listed: true})
 		}
 	}
 }

@@ -49,7 +49,7 @@ func (m *mirror) Resync() error { return nil }
 
 // Bookmark implements cache.ReflectorBookmarkStore: nothing changed up to this version.
 func (m *mirror) Bookmark(version string) error {
-	m.queue.push(position(version), "")
+	m.queue.push(progress{name: m.name(), position: position(version)})
 	return nil
 }
 
@@ -61,7 +61,7 @@ func (m *mirror) change(obj any, gone bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	updates, err := m.set(nil, key, version, obj, gone)
-	m.queue.push(position(version), "", updates...)
+	m.queue.push(progress{name: m.name(), position: position(version)}, updates...)
 	return err
 }
 
@@ -107,12 +107,20 @@ func (m *mirror) Replace(list []any, version string) error {
 			updates, _ = m.set(updates, key, "", nil, true)
 		}
 	}
-	m.queue.push(position(version), m.name(), updates...)
+	m.queue.push(progress{name: m.name(), position: position(version), listed: true}, updates...)
 	return nil
 }
 
-// drop deletes all objects. The mirror's reflector must have ended.
-func (m *mirror) drop() { _ = m.Replace(nil, "") }
+// drop deletes all objects, as their kind is gone. The mirror's reflector must have ended.
+func (m *mirror) drop() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var updates []source.Update
+	for key := range m.known {
+		updates, _ = m.set(updates, key, "", nil, true)
+	}
+	m.queue.push(progress{name: m.name(), gone: true}, updates...)
+}
 
 func keyOf(obj any) (key, version string, err error) {
 	o, err := meta.Accessor(obj)

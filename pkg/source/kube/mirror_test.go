@@ -48,9 +48,9 @@ func TestMirrorTellsDifferences(t *testing.T) {
 	q.expect(m.name())
 	expect := func(what, want string, at uint64, wantSynced bool) {
 		t.Helper()
-		updates, position, synced := q.take()
-		if got := told(updates); got != want || position != at || synced != wantSynced {
-			t.Errorf("%s: %q at %d, synced %v; want %q at %d, %v", what, got, position, synced, want, at, wantSynced)
+		updates, now, synced := q.take()
+		if got := told(updates); got != want || now.Seen != at || now.Complete != at || synced != wantSynced {
+			t.Errorf("%s: %q at %v, synced %v; want %q at %d, %v", what, got, now, synced, want, at, wantSynced)
 		}
 	}
 	expect("nothing yet", "", 0, false)
@@ -80,11 +80,11 @@ func TestMirrorTellsDifferences(t *testing.T) {
 func TestQueueKeepsTheLastChangeOfAnObject(t *testing.T) {
 	q := newQueue()
 	ref := func(name string) model.Ref { return model.Ref{Kind: "Pod", Namespace: "ns", Name: name} }
-	q.push(1, "", source.Update{Ref: ref("a"), Object: &model.Pod{}}, source.Update{Ref: ref("b"), Object: &model.Pod{}})
-	q.push(2, "", source.Update{Ref: ref("a")})
-	updates, position, _ := q.take()
-	if got := told(updates); got != "+b -a" || position != 2 {
-		t.Errorf("%q at %d, want b, then a's deletion, at 2", got, position)
+	q.push(progress{name: "Pod.", position: 1}, source.Update{Ref: ref("a"), Object: &model.Pod{}}, source.Update{Ref: ref("b"), Object: &model.Pod{}})
+	q.push(progress{name: "Pod.", position: 2}, source.Update{Ref: ref("a")})
+	updates, at, _ := q.take()
+	if got := told(updates); got != "+b -a" || at.Seen != 2 {
+		t.Errorf("%q at %v, want b, then a's deletion, at 2", got, at)
 	}
 }
 
@@ -97,4 +97,31 @@ func TestSecretsKeepOnlyTLSMaterial(t *testing.T) {
 	if m := keptConfigMap(c); len(m.Data) != 1 || m.Data["ca.crt"] != "x" {
 		t.Errorf("kept %v, want ca.crt", m.Data)
 	}
+}
+
+func TestCompleteIsWhatEveryKindHasReached(t *testing.T) {
+	q := newQueue()
+	for _, name := range []string{"Pod.", "Service.", definitionsName} {
+		q.expect(name)
+	}
+	step := func(what string, p progress, seen, complete uint64) {
+		t.Helper()
+		q.push(p)
+		if _, at, _ := q.take(); at.Seen != seen || at.Complete != complete {
+			t.Errorf("%s: %+v, want %d and %d", what, at, seen, complete)
+		}
+	}
+	step("one of three is listed", progress{name: "Pod.", position: 10, listed: true}, 10, 0)
+	step("two of three", progress{name: definitionsName, position: 11, listed: true}, 11, 0)
+	step("all: the oldest list", progress{name: "Service.", position: 12, listed: true}, 12, 10)
+	step("a busy kind moves nothing but itself", progress{name: "Service.", position: 50}, 50, 10)
+	step("the slowest moves", progress{name: "Pod.", position: 30}, 50, 11)
+	step("and the next", progress{name: definitionsName, position: 40}, 50, 30)
+	q.expect("VirtualService.fairlead.io")
+	step("a new kind holds, but takes nothing back", progress{name: "Pod.", position: 60}, 60, 30)
+	step("until it is listed", progress{name: "VirtualService.fairlead.io", position: 55, listed: true}, 60, 40)
+	step("an older list takes nothing back", progress{name: "Pod.", position: 20, listed: true}, 60, 40)
+	step("what is gone holds nothing", progress{name: definitionsName, position: 70}, 70, 50)
+	step("what is gone holds nothing", progress{name: "Service.", gone: true}, 70, 55)
+	step("what is gone holds nothing", progress{name: "VirtualService.fairlead.io", gone: true}, 70, 60)
 }

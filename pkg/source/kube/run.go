@@ -103,17 +103,17 @@ func (s *Source) Run(ctx context.Context, sink source.Sink) error {
 // hand gives what waits in the queue to the sink.
 func (s *Source) hand(ctx context.Context, sink source.Sink) {
 	told := false
-	var at uint64
+	var at source.Position
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.queue.wake:
 		}
-		updates, position, synced := s.queue.take()
-		if len(updates) > 0 || position > at {
-			sink.Apply(updates, position)
-			at = position
+		updates, now, synced := s.queue.take()
+		if len(updates) > 0 || now != at {
+			sink.Apply(updates, now)
+			at = now
 		}
 		if synced && !told {
 			told = true

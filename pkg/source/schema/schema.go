@@ -51,7 +51,7 @@ type kind struct {
 var plurals = map[string]string{
 	"GatewayClass": "gatewayclasses", "Gateway": "gateways", "HTTPRoute": "httproutes", "ReferenceGrant": "referencegrants",
 	"VirtualService": "virtualservices", "DestinationRule": "destinationrules", "ServiceEntry": "serviceentries",
-	"WorkloadEntry": "workloadentries",
+	"WorkloadEntry": "workloadentries", "Sidecar": "sidecars",
 }
 
 // Check fills in the defaults of an object and removes unknown fields, which it names, and its status, which is no input.
