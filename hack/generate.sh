@@ -1,20 +1,29 @@
 #!/usr/bin/env bash
-# Writes what is generated from api/: deep copies beside the types, CRDs in crds/
-# and crds/compat/. Running it twice changes nothing; CI runs it and fails on drift.
-# controller-gen is built once from hack/tools/controller-gen, a module of its own
-# so that its dependencies stay out of the server's.
+# Writes what is generated from api/: deep copies beside the types, CRDs in crds/ and crds/compat/, and the Go code of the
+# protos beside them. Running it twice changes nothing; CI runs it and fails on drift.
+# The generators are built once, from modules of their own in hack/tools/ so that their dependencies stay out of the server's;
+# protogen compiles protos in Go, so no protoc is needed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-version=v0.23.0
 bin=${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead}/bin
-gen=$bin/controller-gen-$version
-if [ ! -x "$gen" ]; then
-  mkdir -p "$bin"
-  # Built aside and renamed, so that an interrupted or parallel run leaves no half binary.
-  go build -C hack/tools/controller-gen -o "$gen.$$" sigs.k8s.io/controller-tools/cmd/controller-gen
-  mv "$gen.$$" "$gen"
-fi
+mkdir -p "$bin"
+
+build() { # OUT DIR PACKAGE: built aside and renamed, so that an interrupted or parallel run leaves no half binary
+  [ -x "$1" ] && return
+  go build -C "hack/tools/$2" -o "$1.$$" "$3"
+  mv "$1.$$" "$1"
+}
+
+gen=$bin/controller-gen-v0.23.0
+build "$gen" controller-gen sigs.k8s.io/controller-tools/cmd/controller-gen
+protogen=$bin/protogen-v0.14.1-1 # of protocompile, and ours
+build "$protogen" protogen .
+# The plugins are found by their names, so each version has a folder.
+plugins=$bin/proto-v1.36.12-v1.6.2
+mkdir -p "$plugins"
+build "$plugins/protoc-gen-go" protogen google.golang.org/protobuf/cmd/protoc-gen-go
+build "$plugins/protoc-gen-go-grpc" protogen google.golang.org/grpc/cmd/protoc-gen-go-grpc
 
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
@@ -23,3 +32,7 @@ trap 'rm -rf "$out"' EXIT
 "$gen" object paths=./api/v1alpha1 \
   crd:allowDangerousTypes=true output:crd:dir="$out" paths=./api/v1alpha1
 go run ./hack/crdgen "$out" crds
+
+for proto in $(cd api && find . -name '*.proto' -printf '%P\n' | sort); do
+  "$protogen" api "$proto" "$plugins/protoc-gen-go" "$plugins/protoc-gen-go-grpc"
+done
