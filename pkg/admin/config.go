@@ -93,7 +93,7 @@ func served(snap snapshot.Snapshot, node snapshot.Node, has push.ClientResource)
 	if snap == nil {
 		return out
 	}
-	res := snapshot.Lookup(snap, node, has.Type, has.Name)
+	res := snap.Lookup(node.Variants(), has.Type, has.Name)
 	if res == nil {
 		return out
 	}

@@ -151,4 +151,8 @@ func (c *counted) Get(k snapshot.Key) *snapshot.Resource {
 	}
 	return c.get[k.Name]
 }
+func (c *counted) Lookup(variants []string, typeURL, name string) *snapshot.Resource {
+	return snapshot.Pick(c, variants, typeURL, name)
+}
+func (c *counted) Prefix(string, string, func(*snapshot.Resource) bool) {}
 func (c *counted) Range(string, func(*snapshot.Resource) bool) {}

@@ -5,7 +5,6 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"fairlead.io/fairlead/pkg/model"
 )
@@ -18,12 +17,7 @@ func Encode(name string, m proto.Message, position uint64, origins ...model.Ref)
 		return nil, fmt.Errorf("encode %s %q: %w", m.ProtoReflect().Descriptor().FullName(), name, err)
 	}
 	typeURL := "type.googleapis.com/" + string(m.ProtoReflect().Descriptor().FullName())
-	return &Resource{
-		Type:     typeURL,
-		Name:     name,
-		Body:     &anypb.Any{TypeUrl: typeURL, Value: b},
-		Hash:     xxhash.Sum64(b),
-		Position: position,
-		Origins:  origins,
-	}, nil
+	r := &Resource{Type: typeURL, Name: name, Hash: xxhash.Sum64(b), Position: position, Origins: origins}
+	r.seal(b)
+	return r, nil
 }

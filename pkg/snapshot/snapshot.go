@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"fairlead.io/fairlead/pkg/model"
@@ -36,6 +37,10 @@ type Resource struct {
 	Deny *Resource
 	// DenyAlways is set when the resource tightens access: then Deny takes the place of the last good one too.
 	DenyAlways bool
+	// Stub is set on what stands in the place of a resource: a Deny, or an empty answer where there is none.
+	Stub bool
+
+	wire mem.Buffer
 }
 
 // Version is the xDS version: content hash, and watch position.
@@ -96,8 +101,12 @@ type Snapshot interface {
 	Complete() uint64
 	// Get returns the resource of exactly that key, or nil.
 	Get(Key) *Resource
-	// Range calls fn for every resource of a type in name order until it returns false.
+	// Lookup finds what a node of these Variants is served under a name, or nil.
+	Lookup(variants []string, typeURL, name string) *Resource
+	// Range calls fn for every resource of a type in name order until it returns false; Prefix for those whose name
+	// begins with prefix.
 	Range(typeURL string, fn func(*Resource) bool)
+	Prefix(typeURL, prefix string, fn func(*Resource) bool)
 	// Scope is what the pods of a node can reach, by the node's name; nil when nothing is known of the node: it then sees
 	// everything.
 	Scope(node string) *model.NodeScope
@@ -118,17 +127,22 @@ type Source interface {
 	Want(position uint64)
 }
 
-// Lookup finds what a node is served under a name: its most specific variant.
-func Lookup(s Snapshot, n Node, typeURL, name string) *Resource {
-	return LookupIn(s, n.Variants(), typeURL, name)
-}
-
-// LookupIn is Lookup for a node whose Variants were computed before.
-func LookupIn(s Snapshot, variants []string, typeURL, name string) *Resource {
+// Pick is Lookup over the Get of a snapshot: the first of the variants that exists.
+func Pick(s Snapshot, variants []string, typeURL, name string) *Resource {
 	for _, v := range variants {
 		if r := s.Get(Key{typeURL, name, v}); r != nil {
 			return r
 		}
 	}
 	return nil
+}
+
+// Lookup finds what a node is served under a name: its most specific variant.
+func Lookup(s Snapshot, n Node, typeURL, name string) *Resource {
+	return s.Lookup(n.Variants(), typeURL, name)
+}
+
+// LookupIn is Lookup for a node whose Variants were computed before.
+func LookupIn(s Snapshot, variants []string, typeURL, name string) *Resource {
+	return s.Lookup(variants, typeURL, name)
 }

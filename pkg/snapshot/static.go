@@ -3,6 +3,7 @@ package snapshot
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -144,6 +145,18 @@ func (s *static) Complete() uint64       { return s.complete }
 func (s *static) Newer() <-chan struct{} { return s.newer }
 func (s *static) Published() time.Time   { return s.at }
 func (s *static) Get(k Key) *Resource    { return s.byKey[k] }
+func (s *static) Lookup(variants []string, typeURL, name string) *Resource {
+	return Pick(s, variants, typeURL, name)
+}
+
+func (s *static) Prefix(typeURL, prefix string, fn func(*Resource) bool) {
+	for _, r := range s.byType[typeURL] {
+		if strings.HasPrefix(r.Name, prefix) && !fn(r) {
+			return
+		}
+	}
+}
+
 func (s *static) Scope(node string) *model.NodeScope {
 	return s.scopes[node]
 }

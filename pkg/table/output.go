@@ -44,6 +44,21 @@ func (o *Output[V]) Get(s *Snapshot, key string) (V, bool) {
 	return none, false
 }
 
+// GetNext is Get, with the key of the row after it, or "".
+func (o *Output[V]) GetNext(s *Snapshot, key string) (v V, ok bool, next string) {
+	if p := o.pages(s); p != nil {
+		return p.getNext(key)
+	}
+	return v, false, ""
+}
+
+// Prefix is Range over the rows whose key begins with prefix.
+func (o *Output[V]) Prefix(s *Snapshot, prefix string, fn func(key string, v V) bool) {
+	if p := o.pages(s); p != nil {
+		p.prefix(prefix, fn)
+	}
+}
+
 // Range calls fn for each row of the snapshot in key order until it returns false.
 func (o *Output[V]) Range(s *Snapshot, fn func(key string, v V) bool) {
 	p := o.pages(s)

@@ -37,6 +37,43 @@ func (p *pages[V]) get(key string) (V, bool) {
 	return none, false
 }
 
+// getNext is get, with the key after it, or "".
+func (p *pages[V]) getNext(key string) (v V, ok bool, next string) {
+	if len(p.list) == 0 {
+		return v, false, ""
+	}
+	at := p.at(key)
+	page := p.list[at]
+	i, ok := slices.BinarySearchFunc(page, key, byKey[V])
+	if ok {
+		v = page[i].Value
+		i++
+	}
+	switch {
+	case i < len(page):
+		next = page[i].Key
+	case at+1 < len(p.list):
+		next = p.list[at+1][0].Key
+	}
+	return v, ok, next
+}
+
+// prefix calls fn for the entries whose key begins with prefix, in order, until it returns false.
+func (p *pages[V]) prefix(prefix string, fn func(string, V) bool) {
+	if len(p.list) == 0 {
+		return
+	}
+	at := p.at(prefix)
+	i, _ := slices.BinarySearchFunc(p.list[at], prefix, byKey[V])
+	for ; at < len(p.list); at, i = at+1, 0 {
+		for _, e := range p.list[at][i:] {
+			if !strings.HasPrefix(e.Key, prefix) || !fn(e.Key, e.Value) {
+				return
+			}
+		}
+	}
+}
+
 // with returns the version in which the given rows, sorted by key, stand as they do now.
 func (p *pages[V]) with(changed []*row[V]) *pages[V] {
 	next := &pages[V]{n: p.n, list: make([][]Entry[V], 0, len(p.list)+2*len(changed)/pageMax+1)}

@@ -48,7 +48,7 @@ func TestNearEndpoints(t *testing.T) {
 	m.apply(objects...)
 	served := func(service, node string) string {
 		n := snapshot.Node{ID: node, Locality: nodes[node]}
-		r := snapshot.Lookup(m.out.Source().Latest(), n, resource.EndpointType, "svc/ns-0/"+service+".ns-0.svc.cluster.local/80")
+		r := m.out.Source().Latest().Lookup(n.Variants(), resource.EndpointType, "svc/ns-0/"+service+".ns-0.svc.cluster.local/80")
 		if r == nil {
 			return "none"
 		}

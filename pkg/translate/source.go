@@ -55,6 +55,27 @@ func (v view) Get(k snapshot.Key) *snapshot.Resource {
 	return r
 }
 
+// Lookup implements snapshot.Snapshot. The variants of a name stand right behind it, a space being smaller than what a
+// name may hold: most have none, and are found with one search.
+func (v view) Lookup(variants []string, typeURL, name string) *snapshot.Resource {
+	t, ok := v.o.byType[typeURL]
+	if !ok {
+		return nil
+	}
+	r, _, next := t.GetNext(v.s, name)
+	if len(next) > len(name) && next[len(name)] == ' ' && next[:len(name)] == name {
+		return snapshot.Pick(v, variants, typeURL, name)
+	}
+	return r
+}
+
+// Prefix implements snapshot.Snapshot.
+func (v view) Prefix(typeURL, prefix string, fn func(*snapshot.Resource) bool) {
+	if t, ok := v.o.byType[typeURL]; ok {
+		t.Prefix(v.s, prefix, func(_ string, r *snapshot.Resource) bool { return fn(r) })
+	}
+}
+
 func (v view) Range(typeURL string, fn func(*snapshot.Resource) bool) {
 	if t, ok := v.o.byType[typeURL]; ok {
 		t.Range(v.s, func(_ string, r *snapshot.Resource) bool { return fn(r) })
