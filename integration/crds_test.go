@@ -28,7 +28,7 @@ import (
 const testdata = "../api/v1alpha1/testdata/"
 
 var plurals = map[string]string{
-	"DestinationRule": "destinationrules", "Gateway": "gateways", "ServiceEntry": "serviceentries",
+	"DestinationRule": "destinationrules", "Gateway": "gateways", "ServiceEntry": "serviceentries", "Sidecar": "sidecars",
 	"VirtualService": "virtualservices", "WorkloadEntry": "workloadentries",
 }
 

@@ -7,8 +7,8 @@
 //
 // # One set of types, two API groups
 //
-// VirtualService, DestinationRule, ServiceEntry, WorkloadEntry and Gateway have
-// the JSON names and JSON forms of their namesakes in networking.istio.io
+// VirtualService, DestinationRule, ServiceEntry, WorkloadEntry, Sidecar and
+// Gateway have the JSON names and JSON forms of their namesakes in networking.istio.io
 // (v1alpha3, v1beta1 and v1 are one schema there). The same Go types therefore
 // decode both groups: see AddToScheme and AddIstioToScheme. A field that
 // Fairlead does not serve is present here all the same, so that the reader can

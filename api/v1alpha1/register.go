@@ -52,6 +52,7 @@ func addKinds(s *runtime.Scheme, gv schema.GroupVersion) {
 		&DestinationRule{}, &DestinationRuleList{},
 		&Gateway{}, &GatewayList{},
 		&ServiceEntry{}, &ServiceEntryList{},
+		&Sidecar{}, &SidecarList{},
 		&VirtualService{}, &VirtualServiceList{},
 		&WorkloadEntry{}, &WorkloadEntryList{},
 	)

@@ -55,7 +55,7 @@ func shapeOf(r model.Ref) shape {
 func foreign(r model.Ref) bool { return r.Group == v1alpha1.IstioGroup }
 
 func meshKinds() []string {
-	return []string{"DestinationRule", "Gateway", "ServiceEntry", "VirtualService", "WorkloadEntry"}
+	return []string{"DestinationRule", "Gateway", "ServiceEntry", "Sidecar", "VirtualService", "WorkloadEntry"}
 }
 
 // kinds are those that a writer follows.
