@@ -59,6 +59,8 @@ type Host struct {
 	ExternalName    string
 	// Near is what the Service says of endpoints near the client.
 	Near Nearness
+	// Audience are the clients that see it.
+	Audience *Audience
 }
 
 // Nearness prefers endpoints near the client.
@@ -161,6 +163,8 @@ type Cluster struct {
 	// Policy is what DestinationRules say for it, defaults filled in by the translation.
 	Policy  TrafficPolicy
 	Origins []Ref
+	// Audience are the clients that see its host.
+	Audience *Audience
 }
 
 // Discovery says how a cluster finds its hosts.

@@ -15,6 +15,8 @@ type Frontend struct {
 	// TCP are its routes otherwise, the default one included.
 	TCP     []TCPRoute
 	Origins []Ref
+	// Audience are the clients that see its host.
+	Audience *Audience
 }
 
 // SourceNamespaceKey and the others are the filter state that a stub listener sets on a connection, for routes to match on.

@@ -14,6 +14,8 @@ type VirtualHost struct {
 	Origins []Ref
 	// RequireTLS answers plaintext requests by a redirect to HTTPS.
 	RequireTLS bool
+	// Audience are the clients that see the host where it is one of the mesh; nil at a gateway, which all nodes serve.
+	Audience *Audience
 }
 
 // Route is one match and what happens to the requests that it takes. Exactly one of Forward, Redirect and Direct is set.

@@ -25,7 +25,7 @@ func (c *Clusters) cluster(r *table.Reader, name string) (*model.Cluster, bool) 
 	if !ok {
 		return nil, false
 	}
-	out := &model.Cluster{ID: u.id, Protocol: u.port.Protocol, Policy: u.traffic, Origins: u.origins}
+	out := &model.Cluster{ID: u.id, Protocol: u.port.Protocol, Policy: u.traffic, Origins: u.origins, Audience: u.host.Audience}
 	out.Resolution = u.host.Resolution
 	switch out.Resolution {
 	case model.ResolveNone:

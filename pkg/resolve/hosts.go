@@ -66,6 +66,14 @@ func newHosts(e *table.Engine, cfg Config, in *Inputs) *Hosts {
 
 // host joins the definitions of one host in one namespace: a Service wins, then the oldest ServiceEntry.
 func (h *Hosts) host(r *table.Reader, key string) (*model.Host, bool) {
+	v, ok := h.define(r, key)
+	if ok {
+		v.Audience = &model.Audience{AnyOf: []model.Reach{{Namespace: v.Namespace, Host: v.Name, ExportTo: v.ExportTo}}}
+	}
+	return v, ok
+}
+
+func (h *Hosts) define(r *table.Reader, key string) (*model.Host, bool) {
 	if s := table.List(r, h.services, key); len(s) > 0 {
 		return hostOfService(h.cfg, s[0].Value), true
 	}

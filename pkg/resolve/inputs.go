@@ -41,6 +41,7 @@ type Inputs struct {
 	ServiceEntries   *table.Source[*ServiceEntry]
 	WorkloadEntries  *table.Source[*WorkloadEntry]
 	ServerGateways   *table.Source[*ServerGateway]
+	Sidecars         *table.Source[*Sidecar]
 
 	engine *table.Engine
 }
@@ -65,6 +66,7 @@ func NewInputs(e *table.Engine) *Inputs {
 		ServiceEntries:   newSource[*ServiceEntry](e, "serviceentries"),
 		WorkloadEntries:  newSource[*WorkloadEntry](e, "workloadentries"),
 		ServerGateways:   newSource[*ServerGateway](e, "servergateways"),
+		Sidecars:         newSource[*Sidecar](e, "sidecar objects"),
 	}
 }
 
@@ -149,6 +151,8 @@ func (in *Inputs) putTraffic(b *table.Batch, u source.Update) {
 		set(b, in.WorkloadEntries, u)
 	case "Gateway":
 		set(b, in.ServerGateways, u)
+	case "Sidecar":
+		set(b, in.Sidecars, u)
 	}
 }
 

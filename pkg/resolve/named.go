@@ -68,7 +68,10 @@ func (o *Outbound) foreign(r *table.Reader, host string) (*model.VirtualHost, bo
 	if len(routes) == 0 {
 		return nil, false
 	}
-	return &model.VirtualHost{Config: model.HostTable, Host: host + ":0", Domains: withAnyPort(host), Routes: routes, Origins: origins(routes)}, true
+	return &model.VirtualHost{
+		Config: model.HostTable, Host: host + ":0", Domains: withAnyPort(host), Routes: routes, Origins: origins(routes),
+		Audience: audienceOf(o.meshBindings(r, host)),
+	}, true
 }
 
 // withAnyPort are the domains of a host name whose ports nobody declares. A wildcard cannot have one at both ends, so that
@@ -85,7 +88,7 @@ func withAnyPort(host string) []string {
 func (o *Outbound) named(r *table.Reader, f *model.Frontend) (*model.VirtualHost, bool) {
 	v := *f.HTTP
 	port := ":" + strconv.Itoa(int(f.ID.Port))
-	v.Config, v.Host = model.HostTable, f.ID.Host+port
+	v.Config, v.Host, v.Audience = model.HostTable, f.ID.Host+port, f.Audience
 	v.Domains = nil
 	for _, name := range o.spellings(f) {
 		for _, d := range []string{name + port, name} {

@@ -30,6 +30,8 @@ type Scope struct {
 	// Address is "ip:port", Table the route table, Origin whose it is.
 	Address, Table string
 	Origin         model.Ref
+	// Audience are the clients that see the host.
+	Audience *model.Audience
 }
 
 func newOutbound(e *table.Engine, cfg Config, hosts *Hosts, policies *Policies, http *VirtualHosts, t *Traffic) *Outbound {
@@ -77,7 +79,7 @@ func (o *Outbound) frontend(r *table.Reader, name string) (*model.Frontend, bool
 	if p == nil {
 		return nil, false
 	}
-	f := &model.Frontend{Name: name, ID: id, Protocol: p.Protocol, Addresses: h.Addresses, Origins: []model.Ref{h.Origin}}
+	f := &model.Frontend{Name: name, ID: id, Protocol: p.Protocol, Addresses: h.Addresses, Origins: []model.Ref{h.Origin}, Audience: h.Audience}
 	if p.Protocol.IsHTTP() {
 		f.HTTP = o.httpHost(r, h, id)
 		for _, ref := range f.HTTP.Origins {
@@ -116,19 +118,25 @@ func (o *Outbound) httpHost(r *table.Reader, h *model.Host, id model.ClusterID) 
 // meshRoutes are the routes of the mesh for a host name; covered tells that some object is for all clients, so that what it does not
 // match is not found, as for Istio.
 func (o *Outbound) meshRoutes(r *table.Reader, host string) (routes []model.Route, covered bool) {
+	bound, api := o.meshBindings(r, host)
+	for _, b := range append(slices.Clone(bound), api...) {
+		covered = covered || len(b.Visible) == 0
+	}
+	return append(sortHTTPRoutes(api), mergeVirtualServices(bound)...), covered
+}
+
+// meshBindings are what VirtualServices and HTTPRoutes contribute to a host name of the mesh, by the most specific name that
+// has routes.
+func (o *Outbound) meshBindings(r *table.Reader, host string) (bound, api []*Binding) {
 	for _, name := range withWildcards(host) {
 		key := bindingKey(MeshConfig, name)
-		bound := o.http.bindings(r, o.http.traffic, key)
-		api := o.http.bindings(r, o.http.api, key)
-		for _, b := range append(slices.Clone(bound), api...) {
-			covered = covered || len(b.Visible) == 0
-		}
-		routes = append(append(routes, sortHTTPRoutes(api)...), mergeVirtualServices(bound)...)
+		bound = o.http.bindings(r, o.http.traffic, key)
+		api = o.http.bindings(r, o.http.api, key)
 		if len(bound)+len(api) > 0 {
-			break // the most specific host name that has routes decides
+			break
 		}
 	}
-	return routes, covered
+	return bound, api
 }
 
 // defaultRoute sends everything to the host itself, retried as Istio does.
@@ -243,5 +251,5 @@ func scope(claims []table.Entry[*model.Frontend], address string) (*Scope, bool)
 		return nil, false
 	}
 	f := preferred(claims)
-	return &Scope{Address: address, Table: f.Name, Origin: f.Origins[0]}, true
+	return &Scope{Address: address, Table: f.Name, Origin: f.Origins[0], Audience: f.Audience}, true
 }

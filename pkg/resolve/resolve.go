@@ -18,6 +18,8 @@ type Resolved struct {
 	Servers   *Servers
 	HTTP      *VirtualHosts
 	Outbound  *Outbound
+	Audiences *Audiences
+	Scopes    *Scopes
 	// Statuses are what the author of each object is told, by StatusKey.
 	Statuses *table.Derived[*model.ObjectStatus]
 }
@@ -28,6 +30,7 @@ func New(e *table.Engine, cfg Config) *Resolved {
 	hosts := newHosts(e, cfg, in)
 	policies := newPolicies(e, cfg, in, hosts)
 	endpoints := newEndpoints(e, in, hosts, policies) // the end of the urgent lane, so before what is not of it
+	scopes := newScopes(e, cfg, in)                   // of the urgent lane too
 	clusters := newClusters(e, hosts, policies)
 	api := newGatewayAPI(e, cfg, in, hosts)
 	traffic := newTraffic(e, cfg, in, hosts, policies)
@@ -35,9 +38,11 @@ func New(e *table.Engine, cfg Config) *Resolved {
 	http := newVirtualHosts(e, servers, api.Routes, traffic.Routes)
 	res := &Resolved{
 		Config: cfg, Inputs: in, Hosts: hosts, Policies: policies, Clusters: clusters, Endpoints: endpoints,
-		API: api, Traffic: traffic, Servers: servers, HTTP: http,
+		API: api, Traffic: traffic, Servers: servers, HTTP: http, Scopes: scopes,
 		Outbound: newOutbound(e, cfg, hosts, policies, http, traffic),
 	}
+	res.Audiences = newAudiences(e, res)
+	scopes.sidecars.declareStatus(e, in)
 	res.Statuses = newStatuses(e, res)
 	return res
 }

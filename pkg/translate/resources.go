@@ -31,7 +31,11 @@ func (o *Outputs) declareClusters() {
 		if !ok {
 			return nil, false
 		}
-		return encode(r, name, Cluster(c), c.Origins)
+		audience := c.Audience
+		if led, ok := table.Get(r, o.res.Audiences.Clusters, name); ok {
+			audience = resolve.JoinAudiences(audience, led)
+		}
+		return encodeFor(r, audience, name, Cluster(c), c.Origins)
 	}, []table.Trigger{t, o.res.Fixed(o.engine, "fixed clusters", names)})
 }
 
@@ -42,7 +46,7 @@ func (o *Outputs) declareScopes() {
 		if !ok {
 			return nil, false
 		}
-		return encode(r, address, Scope(address, s.Table, model.MeshTag, address), []model.Ref{s.Origin})
+		return encodeFor(r, s.Audience, address, Scope(address, s.Table, model.MeshTag, address), []model.Ref{s.Origin})
 	}, []table.Trigger{t})
 }
 

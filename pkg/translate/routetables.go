@@ -89,7 +89,7 @@ func (o *Outputs) declareVirtualHosts() {
 	o.declare(VirtualHostType, "xds virtualhosts", func(r *table.Reader, name string) (*snapshot.Resource, bool) {
 		for _, ix := range []*table.Index[*model.VirtualHost]{gateway, named} {
 			for _, e := range table.List(r, ix, name) {
-				return encode(r, name, VirtualHost(e.Value), e.Value.Origins)
+				return encodeFor(r, e.Value.Audience, name, VirtualHost(e.Value), e.Value.Origins)
 			}
 		}
 		return nil, false

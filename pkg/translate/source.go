@@ -83,7 +83,10 @@ func (v view) Range(typeURL string, fn func(*snapshot.Resource) bool) {
 }
 
 // Scope implements snapshot.Snapshot.
-func (view) Scope(string) *model.NodeScope { return nil }
+func (v view) Scope(node string) *model.NodeScope {
+	s, _ := v.o.scopes.Get(v.s, node)
+	return s
+}
 
 func (v view) ChangesSince(seq uint64) ([]snapshot.Key, bool) {
 	changes, ok := v.s.ChangesSince(seq)

@@ -17,6 +17,7 @@ type Outputs struct {
 	engine *table.Engine
 	byType map[string]*table.Output[*snapshot.Resource]
 	types  map[string]string // table name → type URL
+	scopes *table.Output[*model.NodeScope]
 
 	res *resolve.Resolved
 }
@@ -25,6 +26,8 @@ type Outputs struct {
 func New(e *table.Engine, res *resolve.Resolved) *Outputs {
 	o := &Outputs{engine: e, res: res, byType: map[string]*table.Output[*snapshot.Resource]{}, types: map[string]string{}}
 	o.declareEndpoints()
+	o.scopes = table.Publish(res.Scopes.Nodes)
+	o.types[o.scopes.Name()] = snapshot.ScopeKeyType
 	o.declareClusters()
 	o.declareSecrets()
 	o.declareRoutes()
@@ -53,6 +56,15 @@ func encode(r *table.Reader, name string, m proto.Message, origins []model.Ref) 
 		return nil, false
 	}
 	return res, true
+}
+
+// encodeFor is encode for an audience.
+func encodeFor(r *table.Reader, a *model.Audience, name string, m proto.Message, origins []model.Ref) (*snapshot.Resource, bool) {
+	res, ok := encode(r, name, m, origins)
+	if ok {
+		res.Audience = a
+	}
+	return res, ok
 }
 
 // encodePart encodes a message as an element of a repeated field of its parent.
