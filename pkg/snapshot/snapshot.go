@@ -19,8 +19,8 @@ import (
 type Resource struct {
 	// Type is the type URL, Name the xDS resource name.
 	Type, Name string
-	// Variant narrows who gets it: "" everyone, "node/ID" one node, "locality/REGION/ZONE" the nodes there. The most
-	// specific one that exists is served.
+	// Variant narrows who gets it: "" everyone, "node/ID" one node, "locality/REGION/ZONE" the nodes there, "grpc" and
+	// "grpc/NAMESPACE" gRPC clients. The most specific one that exists is served.
 	Variant string
 	// Body is the encoded message; its bytes are shared by all streams.
 	Body *anypb.Any
@@ -70,11 +70,13 @@ type Node struct {
 	// ID is the node's name; Locality its region, zone and sub-zone.
 	ID       string
 	Locality model.Locality
+	// Agent is the program ("envoy", "gRPC Go"), Namespace that of its pod where it is a gRPC client and says so.
+	Agent, Namespace string
 }
 
 // Variants are the variants that node is served, the most specific first.
 func (n Node) Variants() []string {
-	v := []string{"node/" + n.ID}
+	v := append([]string{"node/" + n.ID}, grpcVariants(n.Agent, n.Namespace)...)
 	for l := n.Locality; l.Region != ""; {
 		v = append(v, "locality/"+l.String())
 		switch {

@@ -28,6 +28,12 @@ func TestVariants(t *testing.T) {
 	}{
 		{Node{ID: "n"}, []string{"node/n", ""}},
 		{Node{ID: "n", Locality: model.Locality{Region: "r"}}, []string{"node/n", "locality/r", ""}},
+		{Node{ID: "n", Agent: "envoy", Namespace: "ns"}, []string{"node/n", ""}},
+		{Node{ID: "n", Agent: "gRPC Java"}, []string{"node/n", "grpc", ""}},
+		{
+			Node{ID: "n", Agent: "gRPC Go", Namespace: "ns", Locality: model.Locality{Region: "r"}},
+			[]string{"node/n", "grpc/ns", "grpc", "locality/r", ""},
+		},
 		{
 			Node{ID: "n", Locality: model.Locality{Region: "r", Zone: "z", SubZone: "s"}},
 			[]string{"node/n", "locality/r/z/s", "locality/r/z", "locality/r", ""},

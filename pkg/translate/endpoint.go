@@ -111,9 +111,10 @@ func compareLocality(a, b model.Locality) int {
 }
 
 func (g *group) proto() *endpointv3.LocalityLbEndpoints {
-	out := &endpointv3.LocalityLbEndpoints{Priority: g.priority}
-	if g.locality != (model.Locality{}) {
-		out.Locality = &corev3.Locality{Region: g.locality.Region, Zone: g.locality.Zone, SubZone: g.locality.SubZone}
+	out := &endpointv3.LocalityLbEndpoints{
+		Priority: g.priority,
+		// Also when it is empty: gRPC refuses the set without it (gRFC A27).
+		Locality: &corev3.Locality{Region: g.locality.Region, Zone: g.locality.Zone, SubZone: g.locality.SubZone},
 	}
 	total := uint32(0)
 	for _, e := range g.members {

@@ -43,11 +43,7 @@ func (o *Outputs) declareEndpoints() {
 		} else {
 			m = Endpoints(e, parseLocality(strings.TrimPrefix(variant, variantPrefix)))
 		}
-		res, ok := encode(r, name, m, e.Origins)
-		if ok {
-			res.Variant = variant
-		}
-		return res, ok
+		return encodeVariant(r, name, variant, m, e.Origins)
 	}, []table.Trigger{t, variants}, table.UrgentStage())
 }
 

@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"strings"
+
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
@@ -21,7 +23,14 @@ func (o *Outputs) declareClusters() {
 	for i, c := range fixed {
 		names[i] = c.Name
 	}
-	o.declare(resource.ClusterType, "xds clusters", func(r *table.Reader, name string) (*snapshot.Resource, bool) {
+	grpc := table.NewIndex(t, "clusters for grpc clients", func(name string, c *model.Cluster) []string {
+		if fitsGRPCCluster(c) {
+			return nil
+		}
+		return grpcRows(name, nil)
+	})
+	o.declare(resource.ClusterType, "xds clusters", func(r *table.Reader, key string) (*snapshot.Resource, bool) {
+		name, variant, grpc := strings.Cut(key, " ")
 		for _, c := range fixed {
 			if c.Name == name {
 				return encode(r, name, c, nil)
@@ -31,12 +40,15 @@ func (o *Outputs) declareClusters() {
 		if !ok {
 			return nil, false
 		}
+		if grpc {
+			return encodeVariant(r, name, variant, grpcCluster(c), c.Origins)
+		}
 		audience := c.Audience
 		if led, ok := table.Get(r, o.res.Audiences.Clusters, name); ok {
 			audience = resolve.JoinAudiences(audience, led)
 		}
 		return encodeFor(r, audience, name, Cluster(c), c.Origins)
-	}, []table.Trigger{t, o.res.Fixed(o.engine, "fixed clusters", names)})
+	}, []table.Trigger{t, grpc, o.res.Fixed(o.engine, "fixed clusters", names)})
 }
 
 func (o *Outputs) declareScopes() {

@@ -31,7 +31,8 @@ func (o *Outputs) declareRoutes() {
 	hosts := table.NewIndex(o.res.Outbound.Named, "named hosts by table", func(string, *model.VirtualHost) []string {
 		return []string{model.HostTable}
 	})
-	o.declare(resource.RouteType, "xds routes", func(r *table.Reader, name string) (*snapshot.Resource, bool) {
+	o.declare(resource.RouteType, "xds routes", func(r *table.Reader, key string) (*snapshot.Resource, bool) {
+		name, variant, _ := strings.Cut(key, " ")
 		if name == model.HostTable || strings.HasPrefix(name, "gateway/") {
 			return encode(r, name, hostTable(name), o.gatewaysOf(r, ports, name))
 		}
@@ -39,8 +40,12 @@ func (o *Outputs) declareRoutes() {
 		if !ok {
 			return nil, false
 		}
-		return encode(r, name, RouteConfiguration(name, []*routev3.VirtualHost{VirtualHost(f.HTTP)}), f.HTTP.Origins)
-	}, append([]table.Trigger{frontends, ports, hosts}, o.stubTables()...))
+		host := f.HTTP
+		if namespace, ok := grpcClient(variant); ok {
+			host = grpcHost(host, namespace)
+		}
+		return encodeVariant(r, name, variant, RouteConfiguration(name, []*routev3.VirtualHost{VirtualHost(host)}), f.HTTP.Origins)
+	}, append([]table.Trigger{frontends, ports, hosts, o.declareGRPCRoutes()}, o.stubTables()...))
 	o.declareVirtualHosts()
 }
 

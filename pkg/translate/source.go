@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"slices"
 	"strings"
 
 	"fairlead.io/fairlead/pkg/model"
@@ -64,7 +65,10 @@ func (v view) Lookup(variants []string, typeURL, name string) *snapshot.Resource
 	}
 	r, _, next := t.GetNext(v.s, name)
 	if len(next) > len(name) && next[len(name)] == ' ' && next[:len(name)] == name {
-		return snapshot.Pick(v, variants, typeURL, name)
+		r = snapshot.Pick(v, variants, typeURL, name)
+	}
+	if r == nil && slices.Contains(variants, snapshot.GRPCVariant) {
+		return v.o.grpc.made(v.s, typeURL, name)
 	}
 	return r
 }
@@ -95,6 +99,9 @@ func (v view) ChangesSince(seq uint64) ([]snapshot.Key, bool) {
 	}
 	keys := make([]snapshot.Key, 0, len(changes))
 	for _, c := range changes {
+		if c.Table == v.o.grpc.names.Name() {
+			keys = append(keys, v.o.grpc.keys(c.Key)...)
+		}
 		if typeURL, ok := v.o.types[c.Table]; ok {
 			name, variant, _ := strings.Cut(c.Key, " ")
 			keys = append(keys, snapshot.Key{Type: typeURL, Name: name, Variant: variant})

@@ -19,7 +19,8 @@ type Outputs struct {
 	types  map[string]string // table name → type URL
 	scopes *table.Output[*model.NodeScope]
 
-	res *resolve.Resolved
+	res  *resolve.Resolved
+	grpc grpcNames
 }
 
 // New declares the tables of the stage. The endpoints come first: they are the urgent lane.
@@ -33,6 +34,7 @@ func New(e *table.Engine, res *resolve.Resolved) *Outputs {
 	o.declareRoutes()
 	o.declareScopes()
 	o.declareListeners()
+	o.grpc = newGRPCNames(e, res)
 	return o
 }
 
@@ -56,6 +58,15 @@ func encode(r *table.Reader, name string, m proto.Message, origins []model.Ref) 
 		return nil, false
 	}
 	return res, true
+}
+
+// encodeVariant is encode for some of the nodes.
+func encodeVariant(r *table.Reader, name, variant string, m proto.Message, origins []model.Ref) (*snapshot.Resource, bool) {
+	res, ok := encode(r, name, m, origins)
+	if ok {
+		res.Variant = variant
+	}
+	return res, ok
 }
 
 // encodeFor is encode for an audience.
