@@ -37,3 +37,15 @@ func (f *Flow) EachStatus(fn func(*model.ObjectStatus)) {
 		return true
 	})
 }
+
+// wanter is a reader of kinds that are not read together, which can prove how far each of them is.
+type wanter interface{ Want(position uint64) }
+
+// wanting passes on to the reader what streams wait for.
+type wanting struct {
+	snapshot.Source
+	reader wanter
+}
+
+// Want implements snapshot.Source.
+func (w wanting) Want(position uint64) { w.reader.Want(position) }

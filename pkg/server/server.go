@@ -55,6 +55,9 @@ func New(cfg Config) (*Server, error) {
 
 func (s *Server) wire() error {
 	s.flow = NewFlow(s.cfg.Mesh, table.Options{Why: s.cfg.Why, Logger: s.cfg.Log})
+	if w, ok := s.cfg.Source.(wanter); ok {
+		s.flow.Source = wanting{s.flow.Source, w}
+	}
 	s.flow.Engine.Hold()
 	s.sink = newSink(s.flow.Resolved.Inputs, s.flow.Engine.Release, s.cfg.Log)
 	reg := prometheus.NewRegistry()

@@ -25,14 +25,9 @@ func (r *Reader) admit(name string, order int, halfway bool) {
 
 func admit[V any](r *Reader, t *table[V]) { r.admit(t.name, t.order, t.derived && !t.urgent) }
 
-// Position is the watch position to stamp an output with: everything up to it has been applied. In the urgent
-// lane it is the highest position applied. It is not a dependency.
-func (r *Reader) Position() uint64 {
-	if r.stage.urgent {
-		return r.e.reached
-	}
-	return r.e.position
-}
+// Position is the watch position to stamp an output with: the highest that is applied, so that nothing which the output
+// may reflect is younger. It is no claim that everything up to it is there. It is not a dependency.
+func (r *Reader) Position() uint64 { return r.e.reached }
 
 // Get reads one row.
 func Get[V any](r *Reader, t Readable[V], key string) (V, bool) {

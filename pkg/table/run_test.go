@@ -310,3 +310,81 @@ func TestRunBesideReaders(t *testing.T) {
 	cancel()
 	wg.Wait()
 }
+
+// What a batch claims to be complete is true of a snapshot only when all outputs have what came before it.
+func TestCompleteWaitsForWhatIsOvertaken(t *testing.T) {
+	complete := func(b *Batch, p uint64) *Batch { b.Complete(p); return b }
+	l := newLanes(Options{})
+	l.fill()
+	l.e.Apply(complete(l.e.NewBatch(), 1))
+	shows := func(when string, want uint64) {
+		t.Helper()
+		if s := l.e.Snapshot(); s.Complete != want {
+			t.Errorf("%s: complete up to %d, want %d", when, s.Complete, want)
+		}
+	}
+	shows("a claim without a change", 1)
+	l.duringBulk = func(n int) {
+		switch n {
+		case 100:
+			l.e.Submit(complete(l.fastBatch("k0005", "now", 20), 19))
+		case 101:
+			shows("after an interruption, with other outputs half-way", 1)
+		}
+	}
+	l.e.Apply(complete(l.slowBatch("1", 10), 9))
+	shows("at the end of the pass", 19)
+
+	l.bulkRuns = 0
+	l.e.Submit(complete(l.slowBatch("2", 30), 29))
+	l.e.Submit(complete(l.fastBatch("k0001", "new", 40), 39))
+	overtook := false
+	l.duringBulk = func(n int) {
+		if v, _ := l.urgent.Get(l.e.Snapshot(), "k0001"); n > 1 && v == "new@40" && !overtook {
+			overtook = true
+			shows("an urgent batch went before a waiting one", 19)
+		}
+	}
+	l.e.Apply(l.e.NewBatch())
+	shows("both are there", 39)
+	if !overtook {
+		t.Error("the urgent batch was not published before the waiting one")
+	}
+}
+
+// A key's stamp is never below what it has read: an ordinary one reads an urgent table that is ahead of the pass.
+func TestStampIsNotBelowWhatWasRead(t *testing.T) {
+	e := New(Options{Strict: true})
+	slow, fast := NewSource[string](e, "slow"), NewSource[string](e, "fast", Urgent())
+	stamps := map[string]uint64{}
+	var during func()
+	Publish(NewDerived(e, "both", func(r *Reader, key string) (string, bool) {
+		s, _ := Get(r, slow, key)
+		f, _ := Get(r, fast, "f")
+		stamps[s+f] = r.Position()
+		if during != nil {
+			during()
+		}
+		return s + f, true
+	}, []Trigger{slow}))
+	write := func(t *Source[string], key, v string, pos uint64) *Batch {
+		b := e.NewBatch()
+		t.Set(b, key, v)
+		b.Position(pos)
+		return b
+	}
+	b := write(slow, "a", "1", 1)
+	slow.Set(b, "b", "1")
+	e.Apply(b)
+	during = func() { // in the first key of the pass over 10: 30 waits, and 40 overtakes it
+		during = nil
+		e.Submit(write(slow, "a", "3", 30))
+		e.Submit(write(fast, "f", "!", 40))
+	}
+	b = write(slow, "a", "2", 10)
+	slow.Set(b, "b", "2")
+	e.Apply(b)
+	if stamps["2!"] != 40 {
+		t.Errorf("stamps %v: what shows the change at 40 is stamped %d", stamps, stamps["2!"])
+	}
+}

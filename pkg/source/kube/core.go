@@ -7,6 +7,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 
@@ -17,30 +18,38 @@ import (
 type coreResource struct {
 	group, kind string
 	object      runtime.Object
+	from        listed
 	lw          *cache.ListWatch
 	convert     func(any) (any, error)
 }
 
+// listed is what a list or a watch is about.
+type listed struct {
+	resource schema.GroupVersionResource
+	selector fields.Selector
+}
+
 func coreResources(c kubernetes.Interface) []coreResource {
-	core, all := c.CoreV1().RESTClient(), fields.Everything()
+	core, all := corev1.SchemeGroupVersion, fields.Everything()
 	// A finished pod leaves a watch with this selector as if it were deleted.
 	running := fields.ParseSelectorOrDie("status.phase!=Succeeded,status.phase!=Failed")
 	// These are the most and the largest Secrets of a cluster, and never certificates.
 	secrets := fields.ParseSelectorOrDie("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token")
-	watch := func(resource string, f fields.Selector) *cache.ListWatch {
-		return cache.NewListWatchFromClient(core, resource, "", f)
+	resource := func(gv schema.GroupVersion, kind, plural string, object runtime.Object, f fields.Selector, conv func(any) (any, error)) coreResource {
+		client := c.CoreV1().RESTClient()
+		if gv.Group == convert.GroupDiscovery {
+			client = c.DiscoveryV1().RESTClient()
+		}
+		return coreResource{gv.Group, kind, object, listed{gv.WithResource(plural), f}, cache.NewListWatchFromClient(client, plural, "", f), conv}
 	}
 	return []coreResource{
-		{"", "Namespace", &corev1.Namespace{}, watch("namespaces", all), with(convert.Namespace)},
-		{"", "Node", &corev1.Node{}, watch("nodes", all), with(convert.Node)},
-		{"", "Pod", &corev1.Pod{}, watch("pods", running), with(convert.Pod)},
-		{"", "Service", &corev1.Service{}, watch("services", all), with(convert.Service)},
-		{"", "Secret", &corev1.Secret{}, watch("secrets", secrets), with(keptSecret)},
-		{"", "ConfigMap", &corev1.ConfigMap{}, watch("configmaps", all), with(keptConfigMap)},
-		{
-			convert.GroupDiscovery, "EndpointSlice", &discoveryv1.EndpointSlice{},
-			cache.NewListWatchFromClient(c.DiscoveryV1().RESTClient(), "endpointslices", "", all), with(convert.EndpointSlice),
-		},
+		resource(core, "Namespace", "namespaces", &corev1.Namespace{}, all, with(convert.Namespace)),
+		resource(core, "Node", "nodes", &corev1.Node{}, all, with(convert.Node)),
+		resource(core, "Pod", "pods", &corev1.Pod{}, running, with(convert.Pod)),
+		resource(core, "Service", "services", &corev1.Service{}, all, with(convert.Service)),
+		resource(core, "Secret", "secrets", &corev1.Secret{}, secrets, with(keptSecret)),
+		resource(core, "ConfigMap", "configmaps", &corev1.ConfigMap{}, all, with(keptConfigMap)),
+		resource(discoveryv1.SchemeGroupVersion, "EndpointSlice", "endpointslices", &discoveryv1.EndpointSlice{}, all, with(convert.EndpointSlice)),
 	}
 }
 

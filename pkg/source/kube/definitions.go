@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
@@ -125,10 +126,39 @@ func (d *definitions) Replace(list []any, version string) error {
 		}
 	}
 	d.mu.Lock()
-	d.there, d.listed, d.seen = there, true, max(d.seen, position(version))
+	d.there, d.listed, d.seen = there, true, position(version)
 	d.mu.Unlock()
 	d.notify()
 	return nil
+}
+
+// reached implements provable.
+func (d *definitions) reached() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.seen
+}
+
+// prove implements provable, as mirror.prove.
+func (d *definitions) prove(list map[string]uint64, at uint64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.seen >= at {
+		return true
+	}
+	for _, position := range list {
+		if position > d.seen {
+			return false
+		}
+	}
+	for name := range d.there {
+		if _, is := list[name]; !is {
+			return false
+		}
+	}
+	d.seen = at
+	d.notify()
+	return true
 }
 
 func (d *definitions) notify() {
@@ -249,7 +279,8 @@ func (d *definitions) start(ctx context.Context, name string, k convert.Kind, ve
 	r := &reader{version: version, mirror: m, stop: cancel, stopped: make(chan struct{})}
 	d.readers[name] = r
 	d.source.queue.expect(m.name())
-	client := d.source.dynamic.Resource(schema.GroupVersionResource{Group: k.Group, Version: version, Resource: k.Resource})
+	from := listed{schema.GroupVersionResource{Group: k.Group, Version: version, Resource: k.Resource}, fields.Everything()}
+	client := d.source.dynamic.Resource(from.resource)
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) { return client.List(ctx, o) },
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
@@ -259,7 +290,7 @@ func (d *definitions) start(ctx context.Context, name string, k convert.Kind, ve
 	d.source.log.Info("read custom kind", "definition", name, "version", version)
 	d.source.running.Go(func() {
 		defer close(r.stopped)
-		d.source.reflect(ctx, name, lw, &unstructured.Unstructured{}, m)
+		d.source.reflect(ctx, name, from, lw, &unstructured.Unstructured{}, m)
 	})
 }
 

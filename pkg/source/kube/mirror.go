@@ -19,6 +19,8 @@ type mirror struct {
 	convert func(obj any) (any, error)
 
 	mu sync.Mutex
+	// at is up to where the kind has been read. A list may set it back, of an API server whose store was restored.
+	at uint64
 	// known are the objects handed over, by key, with their resourceVersion. An object that is not kept is not in it.
 	known map[string]string
 }
@@ -49,8 +51,45 @@ func (m *mirror) Resync() error { return nil }
 
 // Bookmark implements cache.ReflectorBookmarkStore: nothing changed up to this version.
 func (m *mirror) Bookmark(version string) error {
-	m.queue.push(progress{name: m.name(), position: position(version)})
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.advance(position(version))
 	return nil
+}
+
+// advance notes how far the kind has been read, and hands over what came with that. The caller holds mu.
+func (m *mirror) advance(to uint64, updates ...source.Update) {
+	m.at = max(m.at, to)
+	m.queue.push(progress{name: m.name(), position: to}, updates...)
+}
+
+// reached implements provable.
+func (m *mirror) reached() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.at
+}
+
+// prove implements provable. The watch has told all up to m.at, of what is not kept too; so nothing has happened since
+// when no object of the list is younger, and none that is kept has gone.
+func (m *mirror) prove(list map[string]uint64, at uint64) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.at >= at {
+		return true
+	}
+	for _, position := range list {
+		if position > m.at {
+			return false
+		}
+	}
+	for key := range m.known {
+		if _, is := list[key]; !is {
+			return false
+		}
+	}
+	m.advance(at)
+	return true
 }
 
 func (m *mirror) change(obj any, gone bool) error {
@@ -60,8 +99,12 @@ func (m *mirror) change(obj any, gone bool) error {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	at := position(version)
+	if at != 0 && at <= m.at {
+		return nil // of an object that had come and gone when a list proved more than the watch had told
+	}
 	updates, err := m.set(nil, key, version, obj, gone)
-	m.queue.push(progress{name: m.name(), position: position(version)}, updates...)
+	m.advance(at, updates...)
 	return err
 }
 
@@ -107,7 +150,8 @@ func (m *mirror) Replace(list []any, version string) error {
 			updates, _ = m.set(updates, key, "", nil, true)
 		}
 	}
-	m.queue.push(progress{name: m.name(), position: position(version), listed: true}, updates...)
+	m.at = position(version)
+	m.queue.push(progress{name: m.name(), position: m.at, listed: true}, updates...)
 	return nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -40,6 +41,7 @@ type Source struct {
 	cfg   Config
 	log   *slog.Logger
 	queue *queue
+	proof *prover
 
 	http     *http.Client // that all clients share
 	core     kubernetes.Interface
@@ -77,8 +79,13 @@ func New(cfg Config) (*Source, error) {
 	if s.metadata, err = metadata.NewForConfigAndClient(plain, client); err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
 	}
+	s.proof = newProver(s.queue, s.metadata, s.log)
 	return s, nil
 }
+
+// Want asks the source to prove, for kinds that tell nothing, that it has read them up to position: it lists their metadata
+// and compares, at most once a second and kind. It does not block, and may be called often and from any goroutine.
+func (s *Source) Want(position uint64) { s.proof.want(position) }
 
 // Run hands changes to sink until ctx ends, which is no error. An API server that cannot be reached is waited for. Run may
 // be called once.
@@ -90,12 +97,14 @@ func (s *Source) Run(ctx context.Context, sink source.Sink) error {
 	for _, r := range coreResources(s.core) {
 		m := newMirror(r.group, r.kind, s.queue, r.convert)
 		s.queue.expect(m.name())
-		s.running.Go(func() { s.reflect(ctx, r.kind, r.lw, r.object, m) })
+		s.running.Go(func() { s.reflect(ctx, r.kind, r.from, r.lw, r.object, m) })
 	}
 	d := newDefinitions(s)
 	s.queue.expect(definitionsName)
-	s.running.Go(func() { s.reflect(ctx, definitionsName, d.listWatch(), &metav1.PartialObjectMetadata{}, d) })
+	from := listed{definitionsResource(), fields.Everything()}
+	s.running.Go(func() { s.reflect(ctx, definitionsName, from, d.listWatch(), &metav1.PartialObjectMetadata{}, d) })
 	s.running.Go(func() { d.run(ctx) })
+	s.running.Go(func() { s.proof.run(ctx) })
 	s.hand(ctx, sink)
 	return nil
 }
@@ -122,14 +131,27 @@ func (s *Source) hand(ctx context.Context, sink source.Sink) {
 	}
 }
 
+// store is what a reflector keeps up to date.
+type store interface {
+	cache.ReflectorStore
+	provable
+}
+
 // reflect keeps a store up to date until ctx ends.
-func (s *Source) reflect(ctx context.Context, name string, lw *cache.ListWatch, object any, store cache.ReflectorStore) {
+func (s *Source) reflect(ctx context.Context, name string, from listed, lw *cache.ListWatch, object any, store store) {
 	logger := logr.FromSlogHandler(s.log.Handler())
-	cache.NewReflectorWithOptions(s.complaining(name, lw), object, store, cache.ReflectorOptions{
+	r := cache.NewReflectorWithOptions(s.complaining(name, lw), object, store, cache.ReflectorOptions{
 		Logger: &logger, Name: name,
 		// An API server that comes back is found within seconds; the default waits up to half a minute.
 		Backoff: &wait.Backoff{Duration: 200 * time.Millisecond, Cap: 5 * time.Second, Steps: 6, Factor: 2, Jitter: 0.5},
-	}).RunWithContext(ctx)
+	})
+	defer s.proof.forget(name)
+	for ctx.Err() == nil {
+		watching, restart := context.WithCancel(ctx)
+		s.proof.watching(name, from, store, restart)
+		r.RunWithContext(watching)
+		restart()
+	}
 }
 
 // complaining logs why a list or a watch fails: until a resource has been read once, nothing is served.
