@@ -8,7 +8,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/metadata"
 
 	"fairlead.io/fairlead/pkg/model"
 )
@@ -38,11 +37,10 @@ type provable interface {
 // prover shows that kinds whose watches tell nothing are as far as somebody waits for. An idle watch tells how far it is
 // about once a minute; a list tells at once.
 type prover struct {
-	queue    *queue
-	metadata metadata.Interface
-	log      *slog.Logger
-	wake     chan struct{}
-	proofs   sync.WaitGroup
+	list   func(context.Context, listed) (list map[string]uint64, at uint64, err error)
+	log    *slog.Logger
+	wake   chan struct{}
+	proofs sync.WaitGroup
 
 	mu      sync.Mutex
 	wanted  uint64
@@ -72,8 +70,8 @@ type subject struct {
 	heldAt uint64
 }
 
-func newProver(q *queue, m metadata.Interface, log *slog.Logger) *prover {
-	return &prover{queue: q, metadata: m, log: log, wake: make(chan struct{}, 1), kinds: map[string]*subject{}}
+func newProver(list func(context.Context, listed) (map[string]uint64, uint64, error), log *slog.Logger) *prover {
+	return &prover{list: list, log: log, wake: make(chan struct{}, 1), kinds: map[string]*subject{}}
 }
 
 // watching begins with a kind, or with a new watch of it.
@@ -144,7 +142,7 @@ func (p *prover) begin(ctx context.Context, now time.Time) time.Duration {
 	return next
 }
 
-// prove makes one proof. The list is a consistent one: it has everything that there was when it was asked for.
+// prove makes one proof. The list must have everything that there was when it was asked for.
 func (p *prover) prove(ctx context.Context, s *subject, wanted uint64) {
 	ctx, cancel := context.WithTimeout(ctx, proofTime)
 	defer cancel()
@@ -177,12 +175,13 @@ func (p *prover) prove(ctx context.Context, s *subject, wanted uint64) {
 	}
 }
 
-// list gives the positions of all objects of a kind, and the list's own.
-func (p *prover) list(ctx context.Context, from listed) (list map[string]uint64, at uint64, err error) {
+// positions lists a kind: the positions of all its objects by key, and the list's own.
+func (s *Source) positions(ctx context.Context, from listed) (list map[string]uint64, at uint64, err error) {
 	list = map[string]uint64{}
+	// Without a resourceVersion the list is a consistent read, and all its pages are of one state.
 	options := metav1.ListOptions{FieldSelector: from.selector.String(), Limit: proofPage}
 	for {
-		page, err := p.metadata.Resource(from.resource).List(ctx, options)
+		page, err := s.metadata.Resource(from.resource).List(ctx, options)
 		if err != nil {
 			return nil, 0, fmt.Errorf("list %s: %w", from.resource.Resource, err)
 		}

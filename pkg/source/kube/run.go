@@ -79,7 +79,7 @@ func New(cfg Config) (*Source, error) {
 	if s.metadata, err = metadata.NewForConfigAndClient(plain, client); err != nil {
 		return nil, fmt.Errorf("make client: %w", err)
 	}
-	s.proof = newProver(s.queue, s.metadata, s.log)
+	s.proof = newProver(s.positions, s.log)
 	return s, nil
 }
 
