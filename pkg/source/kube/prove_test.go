@@ -141,126 +141,130 @@ func (f *fakeStore) set(at uint64, differ bool) {
 	f.at, f.differ = at, differ
 }
 
-// proofs runs a prover in virtual time over a pods' and a services' store. lists counts by plural, now is the position of
-// every list, 0 for an error.
-func proofs(t *testing.T, fn func(p *prover, pods, services *fakeStore, lists map[string]int, now *uint64, restarts *int)) {
+// proofs is a prover in virtual time, over the stores of pods (at 50) and services (at 90).
+type proofs struct {
+	*prover
+	pods, services *fakeStore
+
+	mu       sync.Mutex
+	now      uint64 // the position of every list; 0 for an API server that is away
+	lists    map[string]int
+	restarts int
+}
+
+func (p *proofs) answer(_ context.Context, from listed) (map[string]uint64, uint64, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lists[from.resource.Resource]++
+	if p.now == 0 {
+		return nil, 0, errors.New("the API server is away")
+	}
+	return nil, p.now, nil
+}
+
+func (p *proofs) is(now uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.now = now
+}
+
+// did checks, at once, what was done since the beginning.
+func (p *proofs) did(t *testing.T, what string, pods, services, restarts int) {
+	t.Helper()
+	synctest.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lists["pods"] != pods || p.lists["services"] != services || p.restarts != restarts {
+		t.Errorf("%s: lists %v, %d restarts; want %d of pods, %d of services, %d restarts", what, p.lists, p.restarts, pods, services, restarts)
+	}
+}
+
+func proving(t *testing.T, fn func(t *testing.T, p *proofs)) {
 	synctest.Test(t, func(t *testing.T) {
-		lists, now, restarts := map[string]int{}, uint64(100), 0
-		var mu sync.Mutex
-		p := newProver(func(_ context.Context, from listed) (map[string]uint64, uint64, error) {
-			mu.Lock()
-			defer mu.Unlock()
-			lists[from.resource.Resource]++
-			if now == 0 {
-				return nil, 0, errors.New("the API server is away")
-			}
-			return nil, now, nil
-		}, slog.New(slog.DiscardHandler))
-		pods, services := &fakeStore{at: 50}, &fakeStore{at: 90}
+		p := &proofs{pods: &fakeStore{at: 50}, services: &fakeStore{at: 90}, now: 100, lists: map[string]int{}}
+		p.prover = newProver(p.answer, slog.New(slog.DiscardHandler))
 		of := func(plural string) listed {
 			return listed{corev1.SchemeGroupVersion.WithResource(plural), fields.Everything()}
 		}
-		p.watching("Pod.", of("pods"), pods, func() { restarts++ })
-		p.watching("Service.", of("services"), services, func() {})
+		restart := func() {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.restarts++
+		}
+		p.watching("Pod.", of("pods"), p.pods, restart)
+		p.watching("Service.", of("services"), p.services, restart)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); p.run(ctx) }()
-		synctest.Wait()
-		fn(p, pods, services, lists, &now, &restarts)
+		fn(t, p)
 		cancel()
 		<-done
 	})
 }
 
 func TestOnlyWhatIsBehindIsProven(t *testing.T) {
-	proofs(t, func(p *prover, pods, services *fakeStore, lists map[string]int, now *uint64, _ *int) {
+	proving(t, func(t *testing.T, p *proofs) {
 		time.Sleep(time.Hour)
-		if len(lists) != 0 {
-			t.Errorf("nobody waits, and these were listed: %v", lists)
-		}
+		p.did(t, "nobody waits", 0, 0, 0)
 		for range 100 {
 			p.want(80)
 		}
-		synctest.Wait()
-		if lists["pods"] != 1 || lists["services"] != 0 || pods.reached() != 100 {
-			t.Errorf("lists %v, pods at %d; want one of pods, at once", lists, pods.reached())
-		}
-		*now = 120
+		p.did(t, "pods are behind", 1, 0, 0)
+		p.is(120)
 		p.want(110)
-		synctest.Wait()
-		if lists["services"] != 1 || lists["pods"] != 1 {
-			t.Errorf("lists %v, want one of services at once, and none of pods within a second of the last", lists)
-		}
+		p.did(t, "services are behind, and pods were listed just now", 1, 1, 0)
 		time.Sleep(proofGap)
-		synctest.Wait()
-		if lists["pods"] != 2 || pods.reached() != 120 || services.reached() != 120 {
-			t.Errorf("lists %v, pods at %d, services at %d", lists, pods.reached(), services.reached())
+		p.did(t, "a second after", 2, 1, 0)
+		if p.pods.reached() != 120 || p.services.reached() != 120 {
+			t.Errorf("pods at %d, services at %d, want 120", p.pods.reached(), p.services.reached())
 		}
 		time.Sleep(time.Hour)
-		if lists["pods"] != 2 || lists["services"] != 1 {
-			t.Errorf("all is proven, and listed again: %v", lists)
-		}
-		pods.set(0, true)
+		p.did(t, "all is proven", 2, 1, 0)
+		p.pods.set(0, true)
 		p.want(119)
 		time.Sleep(time.Hour)
-		if lists["pods"] != 2 {
-			t.Errorf("a kind without a first list was compared: %v", lists)
-		}
+		p.did(t, "a kind without its first list", 2, 1, 0)
 	})
 }
 
 func TestProofIsTriedAgain(t *testing.T) {
-	proofs(t, func(p *prover, pods, _ *fakeStore, lists map[string]int, now *uint64, restarts *int) {
-		*now = 0
+	proving(t, func(t *testing.T, p *proofs) {
+		p.is(0)
 		p.want(80)
 		time.Sleep(4*proofGap + proofGap/2)
-		if n := lists["pods"]; n != 5 {
-			t.Errorf("%d lists in 4.5 s without an API server, want one a second", n)
-		}
-		*now = 100
-		time.Sleep(proofGap)
-		synctest.Wait()
-		if pods.reached() != 100 || *restarts != 0 {
-			t.Errorf("pods at %d, %d restarts", pods.reached(), *restarts)
-		}
+		p.did(t, "the API server is away for 4.5 s", 5, 0, 0)
+		p.is(100)
+		time.Sleep(time.Hour)
+		p.did(t, "and comes back", 6, 0, 0)
 	})
 }
 
 func TestStuckWatchIsMadeAnew(t *testing.T) {
-	proofs(t, func(p *prover, pods, _ *fakeStore, _ map[string]int, _ *uint64, restarts *int) {
-		pods.set(50, true)
+	proving(t, func(t *testing.T, p *proofs) {
+		p.pods.set(50, true)
 		p.want(80)
 		for i := range 4 { // it tells little by little: it is behind, not stuck
 			time.Sleep(stuckAfter * 3 / 4)
-			pods.set(uint64(51+i), true)
+			p.pods.set(uint64(51+i), true)
 		}
-		synctest.Wait()
-		if *restarts != 0 {
-			t.Errorf("a watch that advances was restarted")
-		}
+		p.did(t, "it advances", 31, 0, 0)
 		time.Sleep(stuckAfter + 2*proofGap)
-		synctest.Wait()
-		if *restarts != 1 {
-			t.Errorf("%d restarts of a watch that stands still, want 1", *restarts)
-		}
+		p.did(t, "it stands still", 43, 0, 1)
+		p.pods.set(54, false)
+		time.Sleep(time.Hour)
+		p.did(t, "it has caught up", 44, 0, 1)
 	})
 }
 
 func TestPositionOfAnotherClusterIsNotWaitedFor(t *testing.T) {
-	proofs(t, func(p *prover, pods, services *fakeStore, lists map[string]int, now *uint64, _ *int) {
+	proving(t, func(t *testing.T, p *proofs) {
 		for range 30 { // a stream repeats what it waits for
 			p.want(1 << 62)
 			time.Sleep(time.Second)
 		}
-		if n := lists["pods"] + lists["services"]; n > 4 || pods.reached() != 100 {
-			t.Errorf("%d lists in half a minute, want about one each, pods at %d", n, pods.reached())
-		}
-		*now = 200
+		p.did(t, "half a minute", 1, 1, 0)
+		p.is(200)
 		p.want(150)
-		time.Sleep(proofGap)
-		synctest.Wait()
-		if pods.reached() != 200 || services.reached() != 200 {
-			t.Errorf("what others wait for is not proven: %d, %d", pods.reached(), services.reached())
-		}
+		p.did(t, "others wait for what there is", 2, 2, 0)
 	})
 }
