@@ -30,13 +30,13 @@ func (c *Client) handle(b []byte, at time.Time) error {
 	if s == nil || !s.asked {
 		return fmt.Errorf("a response of type %s, which was not asked for", r.typeURL)
 	}
-	s.nonce = r.nonce
+	c.now, s.nonce = at, r.nonce
 	s.add(Counts{Messages: 1, Bytes: uint64(r.size), Resources: uint64(len(recs)), Removals: uint64(len(r.removed))})
-	delete(s.pending, "")
+	s.come("")
 	if refused != nil {
 		s.Rejected++
 		for _, rec := range recs {
-			delete(s.pending, rec.name)
+			s.come(rec.name)
 		}
 	} else {
 		s.version = r.version
@@ -53,11 +53,14 @@ func (c *Client) handle(b []byte, at time.Time) error {
 
 // apply takes in what was accepted.
 func (c *Client) apply(s *set, r *response, recs []*record) {
+	if len(s.held) == 0 {
+		s.held = make(map[string]*record, len(recs))
+	}
 	for _, rec := range recs {
 		c.take(s, rec)
 	}
 	for _, name := range r.removed {
-		delete(s.pending, name)
+		s.come(name)
 		c.lose(s, name)
 	}
 	// State of the world: these types come as a whole, what is not there is gone.

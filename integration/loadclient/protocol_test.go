@@ -158,7 +158,7 @@ func TestBrokenResponsesEndTheStream(t *testing.T) {
 
 // A client that does not read holds its server up, and no other client.
 func TestStoppedClientHoldsItsServerUp(t *testing.T) {
-	const messages = 1000
+	const messages = 300
 	var sent [2]atomic.Int64 // by client
 	address := serveFake(t, fake{delta: func(st discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
 		q, err := st.Recv()

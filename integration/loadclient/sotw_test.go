@@ -99,6 +99,9 @@ func (s *sotwServer) serve(st discovery.AggregatedDiscoveryService_StreamAggrega
 				ty = &sotwType{}
 				types[q.TypeUrl] = ty
 			}
+			if ty.accepted != "" && q.VersionInfo == "" {
+				s.t.Errorf("request without the version that the client has: %v", q)
+			}
 			if !fresh && q.ResponseNonce != ty.nonce {
 				continue // it answers an older response
 			}

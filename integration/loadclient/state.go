@@ -1,10 +1,6 @@
 package loadclient
 
 import (
-	"errors"
-	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -49,7 +45,7 @@ func (c *Client) forget() {
 func (c *Client) set(url string) *set {
 	s := c.sets[url]
 	if s == nil {
-		s = &set{url: url, refs: map[string]int{}, moved: map[string]int{}, held: map[string]*record{}, pending: map[string]time.Time{}}
+		s = &set{url: url, refs: map[string]int{}, moved: map[string]int{}, held: map[string]*record{}}
 		c.sets[url] = s
 	}
 	return s
@@ -65,7 +61,7 @@ func (c *Client) retain(r ref) {
 		s.move(r.name, 1)
 		// What went and came again within one response is not asked for again.
 		if s.moved[r.name] == 1 || (r.name != "" && s.held[r.name] == nil) {
-			s.pending[r.name] = time.Now()
+			s.await(r.name, c.now)
 		}
 	}
 }
@@ -78,7 +74,7 @@ func (c *Client) drop(r ref) {
 	}
 	if s.refs[r.name]--; s.refs[r.name] == 0 {
 		delete(s.refs, r.name)
-		delete(s.pending, r.name)
+		s.come(r.name)
 		s.move(r.name, -1)
 	}
 }
@@ -89,13 +85,27 @@ func (s *set) move(name string, by int) {
 	}
 }
 
+// await notes that a name was asked for; come that it has come, or is not wanted any more.
+func (s *set) await(name string, now time.Time) {
+	if s.pending == nil {
+		s.pending = map[string]time.Time{}
+	}
+	s.pending[name] = now
+}
+
+func (s *set) come(name string) {
+	if delete(s.pending, name); len(s.pending) == 0 {
+		s.pending = nil // an empty map keeps its size
+	}
+}
+
 // take applies one received resource.
 func (c *Client) take(s *set, r *record) {
 	if !s.wants(r.name) {
 		return
 	}
 	old := s.held[r.name]
-	delete(s.pending, r.name)
+	s.come(r.name)
 	s.held[r.name] = r
 	s.digest ^= r.sum
 	for _, to := range r.refs {
@@ -104,7 +114,7 @@ func (c *Client) take(s *set, r *record) {
 	// A new or changed cluster warms with the next update of its endpoints, also of those that the client has.
 	if s.url == xds.ClusterType && (old == nil || old.hash != r.hash) {
 		for _, to := range r.refs {
-			c.set(to.typeURL).pending[to.name] = time.Now()
+			c.set(to.typeURL).await(to.name, c.now)
 		}
 	}
 	if old != nil {
@@ -138,137 +148,3 @@ func (c *Client) lose(s *set, name string) {
 
 // tableOf is the route table of a virtual host: its name up to the last slash (Envoy, WatchMap::namespaceFromName).
 func tableOf(host string) string { return host[:max(0, strings.LastIndexByte(host, '/'))] }
-
-// settle does what the last change makes due: requests, held acknowledgements, and being complete.
-func (c *Client) settle() {
-	c.flush()
-	if !c.warm && !c.waits(xds.ClusterType, xds.EndpointType, xds.SecretType) {
-		c.warm = true
-		c.retain(ref{typeURL: xds.ListenerType})
-		c.flush()
-	}
-	if !c.waits(xds.EndpointType, xds.SecretType) {
-		for _, nonce := range c.heldACKs {
-			c.acknowledge(c.set(xds.ClusterType), nonce, nil)
-		}
-		c.heldACKs = nil
-	}
-	open := 0
-	for _, s := range c.sets {
-		open += len(s.pending)
-	}
-	if open == 0 && c.completed.IsZero() {
-		c.completed = time.Now()
-		close(c.complete)
-	}
-	if open > 0 && c.timeout == nil {
-		c.armTimeout()
-	}
-}
-
-// armTimeout looks again when the oldest that is waited for is due.
-func (c *Client) armTimeout() {
-	now := time.Now()
-	due := time.Duration(-1)
-	for _, s := range c.sets {
-		for _, since := range s.pending {
-			if left := max(0, since.Add(c.fleet.cfg.FetchTimeout).Sub(now)); !since.IsZero() && (due < 0 || left < due) {
-				due = left
-			}
-		}
-	}
-	if due >= 0 {
-		c.timeout = time.AfterFunc(due, c.expire)
-	}
-}
-
-// flush sends what moved, type by type.
-func (c *Client) flush() {
-	for _, url := range order {
-		s := c.sets[url]
-		if s == nil || len(s.moved) == 0 {
-			continue
-		}
-		var added, removed []string
-		for name, by := range s.moved {
-			if by > 0 {
-				added = append(added, name)
-			} else {
-				removed = append(removed, name)
-			}
-		}
-		clear(s.moved)
-		for _, name := range removed {
-			if name != "" {
-				c.lose(s, name)
-				continue
-			}
-			for _, held := range slices.Collect(maps.Keys(s.held)) {
-				if !s.wants(held) {
-					c.lose(s, held)
-				}
-			}
-		}
-		first := !s.asked
-		if first {
-			s.asked = true
-			c.asked = append(c.asked, s)
-		}
-		c.subscribe(s, added, removed, first)
-	}
-}
-
-// waits tells whether something of the types has yet to come, and may still be waited for.
-func (c *Client) waits(types ...string) bool {
-	for _, url := range types {
-		if s := c.sets[url]; s != nil {
-			for _, since := range s.pending {
-				if !since.IsZero() {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// expire gives up on what does not come.
-func (c *Client) expire() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.timeout = nil
-	if c.stream == nil {
-		return // a new stream begins to count again
-	}
-	last := time.Now().Add(-c.fleet.cfg.FetchTimeout)
-	for _, s := range c.sets {
-		for name, since := range s.pending {
-			if !since.IsZero() && !since.After(last) {
-				s.pending[name] = time.Time{}
-				s.Timeouts++
-			}
-		}
-	}
-	c.settle()
-}
-
-// incomplete tells what a client waits for, or nil.
-func (c *Client) incomplete() error {
-	select {
-	case <-c.complete:
-		return nil
-	default:
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var errs []error
-	for _, url := range order {
-		s := c.sets[url]
-		if s == nil || len(s.pending) == 0 {
-			continue
-		}
-		names := slices.Sorted(maps.Keys(s.pending))
-		errs = append(errs, fmt.Errorf("%s waits for %d of %d %s, %q first", c.node.GetId(), len(names), len(s.refs), short(url), names[0]))
-	}
-	return errors.Join(append(errs, c.err)...)
-}
