@@ -42,22 +42,22 @@ type Config struct {
 	OnUpdate func(*Client, *Update)
 }
 
-// check completes the configuration; the error names every field that is wrong.
+// check completes the configuration; the error names everything that is wrong.
 func (c *Config) check() error {
 	var errs []error
 	if len(c.Addresses) == 0 {
-		errs = append(errs, errors.New("Addresses: none is given"))
+		errs = append(errs, errors.New("no address is given"))
 	}
 	for _, a := range c.Addresses {
 		if _, _, err := net.SplitHostPort(a); err != nil && !strings.HasPrefix(a, "unix:") {
-			errs = append(errs, fmt.Errorf("Addresses: %q is neither host:port nor unix:/path", a))
+			errs = append(errs, fmt.Errorf("address %q is neither host:port nor unix:/path", a))
 		}
 	}
 	if c.N < 0 {
-		errs = append(errs, fmt.Errorf("N: %d clients", c.N))
+		errs = append(errs, fmt.Errorf("%d clients cannot be", c.N))
 	}
 	if c.Window != 0 && (c.Window < 65536 || c.Window > math.MaxInt32) {
-		errs = append(errs, fmt.Errorf("Window: %d is not between 65536 and %d: gRPC ignores a smaller one", c.Window, math.MaxInt32))
+		errs = append(errs, fmt.Errorf("window of %d bytes: not between 65536 and %d: gRPC ignores a smaller one", c.Window, math.MaxInt32))
 	}
 	def(&c.N, 1)
 	def(&c.Window, 1<<20)

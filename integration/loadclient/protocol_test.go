@@ -204,7 +204,7 @@ func TestStoppedClientHoldsItsServerUp(t *testing.T) {
 
 func TestConfigErrors(t *testing.T) {
 	_, err := Start(context.Background(), Config{Addresses: []string{"here"}, N: -1, Window: 1})
-	for _, want := range []string{`Addresses: "here" is neither`, "N: -1", "Window: 1 is not between"} {
+	for _, want := range []string{`address "here" is neither`, "-1 clients", "window of 1 bytes"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q in it", err, want)
 		}

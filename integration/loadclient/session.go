@@ -60,7 +60,7 @@ func (c *Client) session(ctx context.Context, address string) (responses int, er
 	}
 	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(cfg.Credentials), grpc.WithNoProxy(),
 		grpc.WithInitialWindowSize(int32(cfg.Window)), grpc.WithInitialConnWindowSize(int32(cfg.Window)),
-		grpc.WithSharedWriteBuffer(true), grpc.WithIdleTimeout(0),
+		grpc.WithIdleTimeout(0),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.ForceCodecV2(codec{})))
 	if err != nil {
 		return 0, err
