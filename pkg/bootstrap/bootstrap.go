@@ -98,6 +98,8 @@ func Proto(c Config) (*bootstrapv3.Bootstrap, error) {
 		OverloadManager:  overload(&enc, c.MaxConnections),
 		// Thousands of clusters see no traffic on a node: their traffic counters are made when the first request comes.
 		DeferredStatOptions: &bootstrapv3.Bootstrap_DeferredStatOptions{EnableDeferredCreationStats: true},
+		StatsConfig:         statsConfig(),
+		ClusterManager:      clusterManager(),
 		// Without it an internal listener is refused, and the mesh's shared listener is one.
 		BootstrapExtensions: []*corev3.TypedExtensionConfig{{
 			Name: "envoy.bootstrap.internal_listener", TypedConfig: enc.any(&internalv3.InternalListener{}),
