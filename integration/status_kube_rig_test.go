@@ -3,6 +3,8 @@ package integration_test
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -15,81 +17,105 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"fairlead.io/fairlead/integration/kube"
+	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/model"
-	"fairlead.io/fairlead/pkg/push"
 	"fairlead.io/fairlead/pkg/status"
-	"fairlead.io/fairlead/pkg/table"
 )
 
 const statusController = "fairlead.io/gateway-controller"
 
-// said stands for resolve and push: what is to be said of each object.
+// said stands for the barrier: what is to be said of each object, and how it fares.
 type said struct {
-	engine *table.Engine
-	source *table.Source[*model.ObjectStatus]
-	out    *table.Output[*model.ObjectStatus]
+	mu       sync.Mutex
+	statuses map[model.Ref]*model.ObjectStatus
+	fates    map[model.Ref]barrier.Fate
+	watches  map[*saidWatch]struct{}
+}
 
-	mu      sync.Mutex
-	fates   map[model.Ref]push.OriginStatus
+// saidWatch looks at everything whenever anything is said.
+type saidWatch struct {
+	*said
 	changed chan struct{}
 }
 
 func newSaid() *said {
-	s := &said{engine: table.New(table.Options{}), fates: map[model.Ref]push.OriginStatus{}, changed: make(chan struct{})}
-	s.source = table.NewSource[*model.ObjectStatus](s.engine, "said")
-	s.out = table.Publish(table.NewDerived(s.engine, "statuses", func(r *table.Reader, key string) (*model.ObjectStatus, bool) {
-		return table.Get(r, s.source, key)
-	}, []table.Trigger{s.source}))
-	return s
+	return &said{statuses: map[model.Ref]*model.ObjectStatus{}, fates: map[model.Ref]barrier.Fate{}, watches: map[*saidWatch]struct{}{}}
 }
-
-func saidKey(r model.Ref) string { return r.Group + "/" + r.Kind + "/" + r.Key() }
 
 // of says something of an object, or nothing any more.
 func (s *said) of(u *unstructured.Unstructured, edit func(*model.ObjectStatus)) {
 	o := &model.ObjectStatus{Ref: refOf(u), UID: string(u.GetUID()), Generation: u.GetGeneration()}
-	b := s.engine.NewBatch()
+	s.mu.Lock()
 	if edit == nil {
-		s.source.Delete(b, saidKey(o.Ref))
+		delete(s.statuses, o.Ref)
 	} else {
 		edit(o)
-		s.source.Set(b, saidKey(o.Ref), o)
+		s.statuses[o.Ref] = o
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.engine.Apply(b)
+	s.mu.Unlock()
+	s.nudge()
 }
 
 func accepted(o *model.ObjectStatus) {
 	o.Conditions = []model.Condition{{Type: "Accepted", Status: true, Reason: "Accepted", Message: "accepted"}}
 }
 
-func (s *said) For(r model.Ref) push.OriginStatus {
+// Ready, as all of status.View: something is said from the first word on.
+func (s *said) Ready() bool { return len(s.Refs()) > 0 }
+
+func (s *said) Refs() []model.Ref {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.statuses))
+}
+
+func (s *said) Get(r model.Ref) (*model.ObjectStatus, barrier.Fate) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f, ok := s.fates[r]; ok {
-		return f
+		return s.statuses[r], f
 	}
-	return push.OriginStatus{Resources: 1, Sent: 1, Acked: 1, Clients: 1}
-}
-
-func (s *said) Changed() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.changed
+	return s.statuses[r], barrier.Fate{Resources: 1, Clients: 1}
 }
 
 // fares says how an object's resources fare.
-func (s *said) fares(r model.Ref, f push.OriginStatus) {
+func (s *said) fares(r model.Ref, f barrier.Fate) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.fates[r] = f
-	close(s.changed)
-	s.changed = make(chan struct{})
+	s.mu.Unlock()
+	s.nudge()
 }
 
-// nudge makes the writer look at everything again.
-func (s *said) nudge() { s.fares(model.Ref{Kind: "nobody"}, push.OriginStatus{}) }
+// nudge makes the writers look at everything again.
+func (s *said) nudge() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for w := range s.watches {
+		select {
+		case w.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (s *said) watch() status.Watch {
+	w := &saidWatch{s, make(chan struct{}, 1)}
+	w.changed <- struct{}{}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.watches[w] = struct{}{}
+	return w
+}
+
+func (w *saidWatch) Changed() <-chan struct{} { return w.changed }
+
+func (w *saidWatch) Take() ([]model.Ref, bool) { return nil, true }
+
+func (w *saidWatch) Close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.watches, w)
+}
 
 func refOf(u *unstructured.Unstructured) model.Ref {
 	return ref(u.GroupVersionKind().Group, u.GetKind(), u.GetNamespace(), u.GetName())
@@ -110,8 +136,8 @@ func (k *statusKube) writer(t *testing.T, edit func(*status.Config)) (*prometheu
 	before := goleak.IgnoreCurrent()
 	registry := prometheus.NewRegistry()
 	cfg := status.Config{
-		REST: k.server.Config(), Engine: k.engine, Statuses: k.out, Push: k.said, Controller: statusController, Compat: true,
-		Registry: registry, Sweep: time.Millisecond, Settle: 50 * time.Millisecond, Absent: 50 * time.Millisecond, Rate: 1000,
+		REST: k.server.Config(), View: k.said, Watch: k.watch, Controller: statusController, Compat: true,
+		Registry: registry, Gap: time.Millisecond, Settle: 50 * time.Millisecond, Absent: 50 * time.Millisecond, Rate: 1000,
 	}
 	if edit != nil {
 		edit(&cfg)

@@ -12,8 +12,8 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"fairlead.io/fairlead/integration/kube"
+	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/model"
-	"fairlead.io/fairlead/pkg/push"
 	"fairlead.io/fairlead/pkg/status"
 )
 
@@ -67,7 +67,7 @@ func written(t *testing.T, k *statusKube) {
 	}
 
 	// Envoy's words; Accepted does not move.
-	k.fares(refOf(vs), push.OriginStatus{Resources: 1, Sent: 1, Clients: 1, Rejected: []push.Rejection{{Type: "x.Cluster", Name: "svc/a", Version: "1.40.0", Message: "no such thing"}}})
+	k.fares(refOf(vs), barrier.Fate{Resources: 1, Clients: 1, Rejected: []barrier.Rejection{{Type: "x.Cluster", Resource: "svc/a", Version: "1.40.0", Message: "no such thing"}}})
 	got = k.until(t, vs, "Rejected", is("Programmed", "False/Rejected"))
 	if _, c := condition(statusOf(got)["conditions"], "Accepted"); !reflect.DeepEqual(c, first) {
 		t.Errorf("Accepted moved from %v to %v", first, c)
@@ -176,7 +176,7 @@ func othersParents(t *testing.T, k *statusKube) {
 	for i := range 10 { // both write at once
 		message := "round " + strconv.Itoa(i)
 		programmed := []string{"True/Programmed", "Unknown/Pending"}[i%2]
-		k.fares(refOf(route), push.OriginStatus{Resources: 1, Sent: 1, Acked: 1 - i%2, Clients: 1})
+		k.fares(refOf(route), barrier.Fate{Resources: 1, Clients: 1, Progress: barrier.Behind * barrier.Progress(i%2)})
 		k.other(t, route, message)
 		k.until(t, route, message, has(map[string]string{statusController: programmed, "example.com/other": message}))
 	}
@@ -300,13 +300,13 @@ func lives(t *testing.T, k *statusKube) {
 
 func patience(t *testing.T, k *statusKube) {
 	vs := k.virtualService(t, "patience")
-	k.fares(refOf(vs), push.OriginStatus{Resources: 1, Sent: 2, Acked: 1, Clients: 2})
+	k.fares(refOf(vs), barrier.Fate{Resources: 1, Clients: 2, Progress: barrier.Behind})
 	k.of(vs, accepted)
 	registry, _, stop := k.writer(t, func(c *status.Config) { c.Settle = time.Hour })
 	k.quiet(t, vs) // an answer is awaited
-	k.fares(refOf(vs), push.OriginStatus{Resources: 1, Sent: 2, Acked: 2, Clients: 2})
+	k.fares(refOf(vs), barrier.Fate{Resources: 1, Clients: 2})
 	k.until(t, vs, "Programmed", is("Programmed", "True/Programmed"))
-	k.fares(refOf(vs), push.OriginStatus{Resources: 1}) // all Envoys restart, or this replica is new
+	k.fares(refOf(vs), barrier.Fate{Resources: 1}) // all Envoys restart, or this replica is new
 	stop()
 	if n := count(t, registry, "fairlead_status_writes_total"); n != 1+5 {
 		t.Errorf("%v writes", n)

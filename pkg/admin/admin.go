@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/push"
 	"fairlead.io/fairlead/pkg/report"
 	"fairlead.io/fairlead/pkg/snapshot"
@@ -35,6 +36,12 @@ type Engine interface {
 	Snapshot() *table.Snapshot
 }
 
+// Barrier is what the admin interface asks of the barrier (*barrier.Barrier).
+type Barrier interface {
+	Wait(ctx context.Context, q barrier.Query, tell func(barrier.Answer)) barrier.Answer
+	Absent() []barrier.Absent
+}
+
 // Config is what a Server shows. All but Log are required.
 type Config struct {
 	Gatherer prometheus.Gatherer
@@ -45,6 +52,7 @@ type Config struct {
 	Clients   func() []push.ClientInfo
 	Resources func(node string) []push.ClientResource
 	Status    func() report.Page
+	Barrier   Barrier
 	Version   string
 	Log       *slog.Logger
 }
@@ -90,6 +98,7 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("GET /api/clients", s.clients)
 	mux.HandleFunc("GET /api/config/{node}/{kind}", s.config)
 	mux.HandleFunc("GET /api/status", s.status)
+	mux.HandleFunc("GET /api/wait", s.wait)
 	mux.HandleFunc("GET /{$}", s.index)
 	return mux
 }

@@ -29,8 +29,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // resources.
 type rig struct {
 	*Server
-	engine *table.Engine
-	ready  error
+	engine  *table.Engine
+	ready   error
+	barrier waits
 }
 
 func newRig(t *testing.T) *rig {
@@ -60,7 +61,7 @@ func newRig(t *testing.T) *rig {
 	clients := func() []push.ClientInfo {
 		return []push.ClientInfo{{
 			Node: snapshot.Node{ID: "node/a"}, Connected: time.Now(), Latest: 3, Settled: 1,
-			Types: []push.TypeInfo{{Type: Kinds["clusters"][0], Versions: 2, Nacks: 1}, {Type: "type.googleapis.com/made.up", Versions: 1}},
+			Types: []push.TypeInfo{{Type: Kinds["clusters"][0], Resources: 2, Nacks: 1}, {Type: "type.googleapis.com/made.up", Resources: 1}},
 		}}
 	}
 	reg := prometheus.NewRegistry()
@@ -74,6 +75,7 @@ func newRig(t *testing.T) *rig {
 				{Type: secret.Type, Name: "s", Version: "abc@1"},
 			}
 		},
+		Barrier: &r.barrier,
 		Status: func() report.Page {
 			return report.Page{Objects: []report.Object{{Ref: report.Ref{Kind: "Service", Name: "c"}}}}
 		},
@@ -138,7 +140,7 @@ func TestMetrics(t *testing.T) {
 	for _, want := range []string{
 		`fairlead_build_info{version="v1.2.3"} 1`, "fairlead_passes_total 1", `fairlead_table_rows{table="lengths"} 2`,
 		`fairlead_table_dependencies{table="lengths"} 2`, "fairlead_queue_writes 0", "fairlead_pass_last_seconds ",
-		`fairlead_xds_client_versions{node="node/a",type="Cluster"} 2`, `fairlead_xds_client_behind{node="node/a"} 2`,
+		`fairlead_xds_client_resources{node="node/a",type="Cluster"} 2`, `fairlead_xds_client_behind{node="node/a"} 2`,
 		`fairlead_xds_client_nacks_total{node="node/a",type="Cluster"} 1`,
 	} {
 		if !strings.Contains(body, want+"\n") && !strings.HasSuffix(want, " ") || !strings.Contains(body, want) {

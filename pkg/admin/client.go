@@ -42,21 +42,35 @@ func NewClient(address string) *Client {
 
 // Raw gets a page as it is.
 func (c *Client) Raw(ctx context.Context, path string) ([]byte, error) {
+	body, err := c.open(ctx, path, c.http)
+	if err != nil {
+		return nil, err
+	}
+	defer body.Close()
+	page, err := io.ReadAll(body)
+	if err != nil {
+		return nil, fmt.Errorf("ask server: %w", err)
+	}
+	return page, nil
+}
+
+// open asks for a page, to be read while it comes.
+func (c *Client) open(ctx context.Context, path string, by *http.Client) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask server: %w", err)
 	}
-	res, err := c.http.Do(req)
+	res, err := by.Do(req)
 	if err != nil {
 		return nil, c.unreachable(err)
+	}
+	if res.StatusCode == http.StatusOK {
+		return res.Body, nil
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(res.Body)
 	if err != nil {
 		return nil, fmt.Errorf("ask server: %w", err)
-	}
-	if res.StatusCode == http.StatusOK {
-		return body, nil
 	}
 	var f Failure
 	if json.Unmarshal(body, &f) == nil && f.Error != "" {

@@ -42,7 +42,6 @@ var (
 	tablePanics  = desc("table_panics_total", "Panics of the function of a table; the row before was kept.", "table")
 
 	clientBehind    = desc("xds_client_behind", "Snapshots that a client is behind the latest.", "node")
-	clientVersions  = desc("xds_client_versions", "Distinct contents that a client has, by type.", "node", "type")
 	clientResources = desc("xds_client_resources", "Resources that a client has, by type.", "node", "type")
 	clientPending   = desc("xds_client_pending", "Names that a client has yet to be told of, by type.", "node", "type")
 	clientNacks     = desc("xds_client_nacks_total", "Responses that a client rejected on its present stream, by type.", "node", "type")
@@ -52,7 +51,7 @@ var (
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		buildInfo, passes, passSeconds, passLast, interruptions, queueWrites, snapshotSeq, snapshotPos, tableRows, tableDeps,
-		tableRuns, tableSeconds, tablePanics, clientBehind, clientVersions, clientResources, clientPending, clientNacks,
+		tableRuns, tableSeconds, tablePanics, clientBehind, clientResources, clientPending, clientNacks,
 	} {
 		ch <- d
 	}
@@ -89,7 +88,6 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		gauge(clientBehind, float64(info.Latest-min(info.Settled, info.Latest)), node)
 		for _, t := range known(info.Types) {
 			short := push.ShortType(t.Type)
-			gauge(clientVersions, float64(t.Versions), node, short)
 			gauge(clientResources, float64(t.Resources), node, short)
 			gauge(clientPending, float64(t.Pending), node, short)
 			count(clientNacks, float64(t.Nacks), node, short)

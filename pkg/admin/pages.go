@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/push"
 	"fairlead.io/fairlead/pkg/report"
 	"fairlead.io/fairlead/pkg/table"
@@ -18,6 +19,7 @@ const index = `fairlead admin
 /api/clients                 connected Envoys: versions, acknowledgements, rejections
 /api/config/NODE/KIND        what a node has; KIND is clusters, listeners, routes, endpoints, secrets or scopes
 /api/status                  conditions of every object, problems of files
+/api/wait?kind=K&name=N      until the object is acknowledged: one JSON a line; namespace, group, uid, generation, timeout
 /debug/tables                rows, dependencies and time of every table
 /debug/why?table=T&key=K     what a row read and why it was last made
 /debug/dump?table=T          rows of a table
@@ -50,6 +52,8 @@ func (s *Server) version(w http.ResponseWriter, _ *http.Request) { answer(w, Ver
 // Clients is the answer of /api/clients.
 type Clients struct {
 	Clients []push.ClientInfo `json:"clients"`
+	// Absent are the nodes that are connected to no replica, or are not up to date again, and so do not count.
+	Absent []barrier.Absent `json:"absent"`
 }
 
 func (s *Server) clients(w http.ResponseWriter, _ *http.Request) {
@@ -57,7 +61,11 @@ func (s *Server) clients(w http.ResponseWriter, _ *http.Request) {
 	if list == nil {
 		list = []push.ClientInfo{}
 	}
-	answer(w, Clients{list})
+	absent := s.cfg.Barrier.Absent()
+	if absent == nil {
+		absent = []barrier.Absent{}
+	}
+	answer(w, Clients{list, absent})
 }
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) {

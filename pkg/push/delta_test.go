@@ -247,17 +247,6 @@ func TestVirtualHosts(t *testing.T) {
 	})
 }
 
-func TestSotwIsRefused(t *testing.T) {
-	r := newRig(t, Config{})
-	s, err := discovery.NewAggregatedDiscoveryServiceClient(r.conn).StreamAggregatedResources(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err = s.Recv(); status.Code(err) != codes.Unimplemented {
-		t.Errorf("got %v, want Unimplemented", err)
-	}
-}
-
 func TestDrain(t *testing.T) {
 	r := newRig(t, Config{})
 	r.src.Update(1, nil)

@@ -18,12 +18,12 @@ func (st *stream) after(w *watch, items []item) {
 		}
 		switch w.url {
 		case clusterType:
-			st.follow(endpointType, it.name, force)
+			st.follow(endpointType, it.res.Name, force)
 		case scopedRouteType:
-			st.follow(routeType, routesOf(it.res.Body.GetValue()), changed)
+			st.follow(routeType, routesOf(it.res.GetBody()), changed)
 		case routeType:
-			if !it.known {
-				st.markHosts(it.name, force)
+			if it.prev == nil {
+				st.markHosts(it.res.Name, force)
 			}
 		}
 	}
@@ -32,16 +32,12 @@ func (st *stream) after(w *watch, items []item) {
 // follow makes the transition wait until the client has a resource that the one just sent refers to. Envoy asks for it
 // when it has none; of another client that shows no interest in the type nothing is awaited.
 func (st *stream) follow(typeURL, name string, n need) {
-	w := st.watches[typeURL]
-	if w == nil && st.agent != "envoy" || name == "" {
+	w := st.watch(typeURL)
+	if !w.active && st.agent != "envoy" || name == "" {
 		return
 	}
-	view := st.snap
-	if kindOf(typeURL).free {
-		view = st.latest
-	}
-	subscribed := w != nil && st.wants(w, name)
-	if snapshot.LookupIn(view, st.variants, typeURL, name) == nil {
+	subscribed := w.active && st.wants(w, name)
+	if st.view(w).Lookup(st.variants, typeURL, name) == nil {
 		if subscribed && n == force {
 			w.mark(name, ask) // a cluster that lost its endpoints must not warm for ever
 		}
@@ -50,9 +46,10 @@ func (st *stream) follow(typeURL, name string, n need) {
 	if subscribed && n == changed {
 		return // it has its own place in the order
 	}
-	st.await[waitKey{typeURL, name}] = struct{}{}
+	id := w.slot(name)
+	w.add(&w.awaited, id)
 	if subscribed {
-		w.mark(name, n)
+		w.markSlot(id, n)
 	}
 }
 
@@ -79,15 +76,16 @@ func routesOf(b []byte) string {
 
 // substitute answers for a resource that there is none. A missing route configuration is answered by an empty one, which
 // gives 404: a removal does not end the warming of a listener with scoped routes, and would keep its port closed.
-func (st *stream) substitute(w *watch, it item) (item, choice) {
+func (st *stream) substitute(w *watch, it item, name string) (item, choice) {
 	it.res = nil
 	if w.url != routeType {
 		return it, absent
 	}
-	r, err := snapshot.Encode(it.name, &route.RouteConfiguration{Name: it.name}, 0)
+	r, err := snapshot.Encode(name, &route.RouteConfiguration{Name: name}, 0)
 	if err != nil {
 		return it, absent // a name that is not UTF-8, which no request can carry
 	}
-	it.res, it.stub = r, true
+	r.Stub = true
+	it.res = r
 	return it, send
 }

@@ -3,7 +3,6 @@ package push
 import (
 	"cmp"
 	"slices"
-	"strconv"
 	"time"
 
 	"fairlead.io/fairlead/pkg/snapshot"
@@ -26,8 +25,8 @@ type ClientInfo struct {
 type TypeInfo struct {
 	Type     string
 	Wildcard bool
-	// Subscribed counts explicit names, Resources what the client has, Versions the distinct contents among them.
-	Subscribed, Resources, Versions int
+	// Subscribed counts explicit names, Resources what the client has.
+	Subscribed, Resources int
 	// SentSeq and AckedSeq are the snapshots of the last response and of the last acknowledged one.
 	SentSeq, AckedSeq   uint64
 	LastSent, LastAcked time.Time
@@ -92,15 +91,14 @@ func (st *stream) info() ClientInfo {
 		out.Target, out.Latest = st.snap.Seq(), st.latest.Seq()
 	}
 	for _, w := range st.ranked {
-		versions := map[uint64]struct{}{}
-		for _, e := range w.has {
-			versions[e.hash] = struct{}{}
+		if !w.active {
+			continue
 		}
 		out.Types = append(out.Types, TypeInfo{
-			Type: w.url, Wildcard: w.wildcard, Subscribed: len(w.names), Resources: len(w.has), Versions: len(versions),
+			Type: w.url, Wildcard: w.wildcard, Subscribed: w.names, Resources: w.slots.resources,
 			SentSeq: w.sentSeq, AckedSeq: w.ackedSeq, LastSent: w.lastSent, LastAcked: w.lastAckd,
-			Responses: w.responses, Nacks: w.nacks, InFlight: w.inflight != nil, Pending: len(w.dirty) + len(w.drop),
-			Gated: len(w.gated), Quarantined: len(w.blocked), LastNack: w.lastNack, LastNackAt: w.lastNackAt,
+			Responses: w.responses, Nacks: w.nacks, InFlight: w.inflight != nil, Pending: w.dirty.n + w.drop.n,
+			Gated: w.gated.n, Quarantined: w.blocked.n, LastNack: w.lastNack, LastNackAt: w.lastNackAt,
 		})
 	}
 	return out
@@ -111,10 +109,13 @@ func (st *stream) resources() []ClientResource {
 	defer st.mu.Unlock()
 	var out []ClientResource
 	for _, w := range st.ranked {
-		for name, e := range w.has {
-			v := strconv.FormatUint(e.hash, 16) + "@" + strconv.FormatUint(e.position, 10)
-			out = append(out, ClientResource{Type: w.url, Name: name, Version: v, Acked: e.acked, Stub: e.stub})
-		}
+		w.each(func(id uint32) {
+			if r := w.has(id); r != nil {
+				out = append(out, ClientResource{
+					Type: w.url, Name: w.book.name(id), Version: r.Version(), Acked: w.at(id)&flying == 0, Stub: r.Stub,
+				})
+			}
+		})
 	}
 	slices.SortFunc(out, func(a, b ClientResource) int {
 		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name))

@@ -98,15 +98,15 @@ func BenchmarkEndpointChange(b *testing.B) {
 		names = append(names, n)
 	}
 	srv := New(Config{Source: src})
-	st := newStream(srv, &script{ctx: context.Background()})
+	st := newStream(srv, deltaTransport{&script{ctx: context.Background()}, ""})
 	ctx := context.Background()
+	src.seq = 1
 	err := st.handle(ctx, &discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: "n"}, TypeUrl: endpointType, ResourceNamesSubscribe: names})
 	if err != nil {
 		b.Fatal(err)
 	}
-	src.seq = 1
 	for m := st.next(time.Now()); m != nil; m = st.next(time.Now()) {
-		_ = st.handle(ctx, &discovery.DeltaDiscoveryRequest{TypeUrl: endpointType, ResponseNonce: m.Nonce})
+		_ = st.handle(ctx, &discovery.DeltaDiscoveryRequest{TypeUrl: endpointType, ResponseNonce: m.nonce})
 	}
 	versions := []*snapshot.Resource{res(b, endpointType, "r000", "a", 1), res(b, endpointType, "r000", "b", 1)}
 	b.ReportAllocs()
@@ -114,10 +114,10 @@ func BenchmarkEndpointChange(b *testing.B) {
 		src.get["r000"] = versions[i%2]
 		src.seq++
 		m := st.next(time.Now())
-		if m == nil || len(m.Resources) != 1 {
+		if m == nil || len(m.resources) != 1 {
 			b.Fatal("no response for a change")
 		}
-		_ = st.handle(ctx, &discovery.DeltaDiscoveryRequest{TypeUrl: endpointType, ResponseNonce: m.Nonce})
+		_ = st.handle(ctx, &discovery.DeltaDiscoveryRequest{TypeUrl: endpointType, ResponseNonce: m.nonce})
 	}
 }
 
@@ -151,8 +151,9 @@ func (c *counted) Get(k snapshot.Key) *snapshot.Resource {
 	}
 	return c.get[k.Name]
 }
+
 func (c *counted) Lookup(variants []string, typeURL, name string) *snapshot.Resource {
 	return snapshot.Pick(c, variants, typeURL, name)
 }
 func (c *counted) Prefix(string, string, func(*snapshot.Resource) bool) {}
-func (c *counted) Range(string, func(*snapshot.Resource) bool) {}
+func (c *counted) Range(string, func(*snapshot.Resource) bool)          {}

@@ -14,6 +14,20 @@ type metrics struct {
 	quarantined prometheus.Gauge
 }
 
+// typeMetrics are the series of one type, looked up once a stream.
+type typeMetrics struct {
+	responses, resources, bytes, nacks prometheus.Counter
+	sent, acked                        prometheus.Observer
+}
+
+func (m *metrics) of(url string) *typeMetrics {
+	l := label(url)
+	return &typeMetrics{
+		responses: m.responses.WithLabelValues(l), resources: m.resources.WithLabelValues(l), bytes: m.bytes.WithLabelValues(l),
+		nacks: m.nacks.WithLabelValues(l), sent: m.latency.WithLabelValues("sent", l), acked: m.latency.WithLabelValues("acked", l),
+	}
+}
+
 // newMetrics registers with reg unless it is nil.
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
@@ -22,7 +36,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Help:    "From a snapshot's publication to a response being sent (stage sent) and acknowledged (stage acked). First responses of a type are not counted.",
 			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
 		}, []string{"stage", "type"}),
-		clients:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_xds_clients", Help: "Connected delta ADS streams."}),
+		clients:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_xds_clients", Help: "Connected ADS streams."}),
 		nacks:       prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_xds_nacks_total", Help: "Responses that clients rejected."}, []string{"type"}),
 		responses:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_xds_responses_total", Help: "Responses sent."}, []string{"type"}),
 		resources:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_xds_resources_total", Help: "Resources sent, removals included."}, []string{"type"}),

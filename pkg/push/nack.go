@@ -26,12 +26,18 @@ func (st *stream) reject(ctx context.Context, w *watch, resp *response, message 
 	}
 	w.nacks++
 	w.lastNack, w.lastNackAt = message, time.Now()
-	st.srv.metrics.nacks.WithLabelValues(label(w.url)).Inc()
+	w.metrics.nacks.Inc()
 	adds := slices.DeleteFunc(slices.Clone(resp.items), func(it item) bool { return it.res == nil })
+	eds := st.watches[endpointType]
 	for i := range adds {
 		st.restore(w, &adds[i])
-		delete(st.await, waitKey{w.url, adds[i].name})
-		delete(st.await, waitKey{endpointType, adds[i].name})
+		w.remove(&w.awaited, adds[i].id)
+		if w.url == clusterType && eds != nil {
+			if id, ok := eds.lookup(adds[i].res.Name); ok {
+				eds.remove(&eds.awaited, id)
+				eds.tidy(id)
+			}
+		}
 	}
 	st.log.Warn("client rejected a response", "type", short(w.url), "resources", len(adds), "message", message)
 	switch len(adds) {
@@ -41,6 +47,9 @@ func (st *stream) reject(ctx context.Context, w *watch, resp *response, message 
 	default:
 		w.probes = append(groups(adds, message), w.probes...)
 	}
+	for i := range adds {
+		w.tidy(adds[i].id)
+	}
 	st.srv.status.notify()
 }
 
@@ -49,7 +58,7 @@ func (st *stream) reject(ctx context.Context, w *watch, resp *response, message 
 func groups(items []item, message string) []probe {
 	names := make([]string, len(items))
 	for i := range items {
-		names[i] = items[i].name
+		names[i] = items[i].res.Name
 	}
 	named := namesIn(message, names)
 	if len(named) == 0 {
@@ -59,7 +68,7 @@ func groups(items []item, message string) []probe {
 	var rest []item
 	var singles []probe
 	for _, it := range items {
-		if named[it.name] {
+		if named[it.res.Name] {
 			singles = append(singles, probeOf([]item{it}))
 		} else {
 			rest = append(rest, it)
@@ -74,7 +83,7 @@ func groups(items []item, message string) []probe {
 func probeOf(items []item) probe {
 	p := probe{}
 	for _, it := range items {
-		p.names, p.needs = append(p.names, it.name), append(p.needs, it.need)
+		p.names, p.needs = append(p.names, it.res.Name), append(p.needs, it.need)
 	}
 	return p
 }
@@ -127,17 +136,16 @@ func alphanumeric(c byte) bool {
 
 // restore makes the last good content the client's again.
 func (st *stream) restore(w *watch, it *item) {
-	e, ok := w.has[it.name]
-	if !ok || e.hash != it.res.Hash {
+	w.lower(it.id, flying)
+	e := w.has(it.id)
+	if e == nil || e.Hash != it.res.Hash {
 		return
 	}
-	e.release()
-	if it.known && it.prev.hash != it.res.Hash {
-		it.prev.track = nil
-		w.has[it.name] = it.prev
+	if it.prev != nil && it.prev.Hash != it.res.Hash {
+		w.set(it.id, it.prev)
 		return
 	}
-	delete(w.has, it.name)
+	w.set(it.id, nil)
 }
 
 // condemn quarantines one resource and looks at its name again, which may bring the deny stub.
@@ -147,9 +155,9 @@ func (st *stream) condemn(ctx context.Context, w *watch, it *item, message strin
 		k.node = st.node.ID
 	}
 	st.srv.quarantine.add(k, message, time.Now())
-	st.log.Error("quarantined resource", "type", short(w.url), "resource", it.name, "origins", it.res.Origins,
+	st.log.Error("quarantined resource", "type", short(w.url), "resource", it.res.Name, "origins", it.res.Origins,
 		"message", message, "nodeOnly", k.node != "")
-	w.mark(it.name, max(it.need, changed))
+	w.mark(it.res.Name, it.need)
 }
 
 // confirmed asks the sandbox, if there is one, whether the resource is bad by itself.
@@ -165,34 +173,36 @@ func (st *stream) confirmed(ctx context.Context, r *snapshot.Resource) bool {
 	return err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled)
 }
 
-// allowed gives what may be sent for an item: the resource, its deny stub, what the client had, or nothing.
-func (st *stream) allowed(w *watch, it *item) (res *snapshot.Resource, stub bool) {
+// allowed gives what may be sent for an item: the resource, its deny stub, or nothing: the client keeps what it has.
+func (st *stream) allowed(w *watch, it *item) *snapshot.Resource {
 	k, message, ok := st.srv.quarantine.lookup(it.res, st.version, st.node.ID)
 	if !ok {
-		delete(w.blocked, it.name)
-		return it.res, false
+		w.remove(&w.blocked, it.id)
+		return it.res
 	}
-	w.blocked[it.name] = struct{}{}
+	w.add(&w.blocked, it.id)
 	if t := st.srv.status.find(it.res); t != nil {
 		st.srv.status.reject(t, st.id, Rejection{
 			Type: k.typeURL, Name: k.name, Node: st.node.ID, Version: st.version, Message: message,
 		})
 	}
-	good := it.known && !it.prev.stub
+	good := it.prev != nil && !it.prev.Stub
 	if deny := it.res.Deny; deny != nil && (!good || it.res.DenyAlways) {
 		if _, alsoBad := st.srv.quarantine.find(deny, st.version, st.node.ID); !alsoBad {
-			return deny, true
+			stub := *deny
+			stub.Stub = true
+			return &stub
 		}
 	}
-	return nil, false
+	return nil
 }
 
 // unreject takes back this client's part in the rejection of a name.
 func (st *stream) unreject(w *watch, name string) {
-	if st.latest == nil {
+	if st.latest == nil || st.srv.status.refusals.Load() == 0 {
 		return
 	}
-	if r := snapshot.LookupIn(st.latest, st.variants, w.url, name); r != nil {
+	if r := st.latest.Lookup(st.variants, w.url, name); r != nil {
 		if t := st.srv.status.find(r); t != nil {
 			st.srv.status.reject(t, st.id, Rejection{})
 		}
@@ -205,13 +215,16 @@ func (st *stream) nextProbe(w *watch) (items []item, trial bool) {
 		p := w.probes[0]
 		w.probes = w.probes[1:]
 		for i, name := range p.names {
-			it, do := st.decide(w, name, p.needs[i], p.trial)
+			id := w.slot(name)
+			it, do := st.decide(w, id, name, p.needs[i], p.trial)
 			switch do {
 			case send, absent:
 				items = append(items, it)
-				delete(w.dirty, name)
+				w.take(id)
 			case remove, later:
-				w.mark(name, p.needs[i])
+				w.markSlot(id, p.needs[i])
+			default:
+				w.tidy(id)
 			}
 		}
 		if len(items) > 0 {
@@ -226,16 +239,21 @@ func (st *stream) nextProbe(w *watch) (items []item, trial bool) {
 
 // startTrials queues the quarantined names whose pause is over, as far as no other stream tries them.
 func (st *stream) startTrials(w *watch, now time.Time) {
-	for name := range w.blocked {
-		r := snapshot.LookupIn(st.view(w), st.variants, w.url, name)
+	if w.blocked.n == 0 {
+		return
+	}
+	for _, id := range w.list(&w.blocked) {
+		name := w.book.name(id)
+		r := st.find(w, id, name)
 		if r == nil || !st.wants(w, name) {
-			delete(w.blocked, name)
+			w.remove(&w.blocked, id)
+			w.tidy(id)
 			continue
 		}
 		k, ok := st.srv.quarantine.find(r, st.version, st.node.ID)
 		if !ok {
-			delete(w.blocked, name)
-			w.mark(name, changed)
+			w.remove(&w.blocked, id)
+			w.markSlot(id, changed)
 			continue
 		}
 		if st.srv.quarantine.acquire(k, st.id, now) {
@@ -247,8 +265,8 @@ func (st *stream) startTrials(w *watch, now time.Time) {
 // nextTrial is when a quarantined name of this client is due.
 func (st *stream) nextTrial(w *watch, now time.Time) time.Time {
 	next := now.Add(time.Hour)
-	for name := range w.blocked {
-		r := snapshot.LookupIn(st.view(w), st.variants, w.url, name)
+	for _, id := range w.list(&w.blocked) {
+		r := st.view(w).Lookup(st.variants, w.url, w.book.name(id))
 		if r == nil {
 			continue
 		}

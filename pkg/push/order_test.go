@@ -178,13 +178,13 @@ func TestScopeWaitsForItsRoutes(t *testing.T) {
 		r.src.Update(2, []*snapshot.Resource{scope, res(t, routeType, "rc", "1", 2)})
 		c.expect("ScopedRouteConfiguration +s")
 		c.quiet()
-		if clients, behind := r.srv.progress(2); clients != 1 || behind != 1 {
+		if clients, behind, _ := r.srv.progress(2); clients != 1 || behind != 1 {
 			t.Errorf("%d of %d clients behind before the scope's routes are there", behind, clients)
 		}
 		c.subscribe(routeType, "rc")
 		c.expect("RouteConfiguration +rc")
 		c.quiet()
-		if _, behind := r.srv.progress(2); behind != 0 {
+		if _, behind, _ := r.srv.progress(2); behind != 0 {
 			t.Error("client is behind after the scope's routes were acknowledged")
 		}
 		r.src.Update(3, []*snapshot.Resource{res(t, routeType, "unknown", "1", 3)})

@@ -37,16 +37,13 @@ func (st *stream) handle(ctx context.Context, req *discovery.DeltaDiscoveryReque
 	if url == "" || len(url) > maxName {
 		return status.Error(codes.InvalidArgument, "discovery request names no type_url")
 	}
-	w, first := st.watches[url], false
-	if w == nil {
-		if len(st.watches) >= maxTypes {
-			return status.Errorf(codes.ResourceExhausted, "stream subscribes to more than %d types", maxTypes)
-		}
-		w, first = newWatch(url), true
-		st.watches[url] = w
-		st.ranked = append(st.ranked, w)
-		slices.SortStableFunc(st.ranked, func(a, b *watch) int { return a.rank - b.rank })
+	if st.watches[url] == nil && len(st.watches) >= maxTypes {
+		return status.Errorf(codes.ResourceExhausted, "stream subscribes to more than %d types", maxTypes)
 	}
+	st.refresh()
+	w := st.watch(url)
+	first := !w.active
+	w.active = true
 	if n := req.GetResponseNonce(); n != "" && w.inflight != nil && w.inflight.nonce == n {
 		st.acknowledge(ctx, w, req.GetErrorDetail())
 	}
@@ -100,12 +97,7 @@ func (st *stream) resume(w *watch, req *discovery.DeltaDiscoveryRequest) error {
 		if len(name) > maxName {
 			return status.Errorf(codes.InvalidArgument, "resource name is longer than %d bytes", maxName)
 		}
-		hash, position, ok := snapshot.ParseVersion(version)
-		if !ok {
-			hash, position = 0, 0
-		}
-		w.has[name] = entry{hash: hash, position: position}
-		st.floor = max(st.floor, position)
+		st.bring(w, name, version)
 	}
 	if w.kind.wildcard && len(req.GetResourceNamesSubscribe()) == 0 {
 		w.wildcard, w.all, w.answer = true, true, len(has) == 0
@@ -113,29 +105,48 @@ func (st *stream) resume(w *watch, req *discovery.DeltaDiscoveryRequest) error {
 	return nil
 }
 
+// bring notes what the client has of a name. What is equal to ours and known to be no newer is ours from now on.
+func (st *stream) bring(w *watch, name, version string) {
+	hash, position, _ := snapshot.ParseVersion(version)
+	id, view := w.slot(name), st.view(w)
+	if view != nil {
+		if r := view.Lookup(st.variants, w.url, name); r != nil && r.Hash == hash && position <= view.Complete() {
+			w.set(id, r)
+			return
+		}
+		if position > view.Complete() {
+			st.floor = max(st.floor, position)
+		}
+	}
+	w.set(id, &snapshot.Resource{Type: w.url, Name: name, Hash: hash, Position: position})
+}
+
 // subscribe adds a name. What is asked for explicitly is answered even if the client should have it: it may have
 // forgotten it.
 func (st *stream) subscribe(w *watch, name string, first bool) error {
 	if name == "*" {
-		w.answer = w.answer || (!w.wildcard && len(w.has) == 0)
+		w.answer = w.answer || (!w.wildcard && w.resources == 0)
 		w.wildcard, w.all = true, true
 		return nil
 	}
 	if len(name) > maxName {
 		return status.Errorf(codes.InvalidArgument, "resource name is longer than %d bytes", maxName)
 	}
-	if _, ok := w.names[name]; !ok {
+	id := w.slot(name)
+	if w.at(id)&subscribed == 0 {
 		if st.names >= st.srv.cfg.MaxNames {
+			w.tidy(id)
 			return status.Errorf(codes.ResourceExhausted, "stream subscribes to more than %d names", st.srv.cfg.MaxNames)
 		}
 		st.names++
-		w.names[name] = struct{}{}
+		w.names++
+		w.raise(id, subscribed)
 	}
 	n := ask
-	if _, ok := w.has[name]; ok && first {
+	if first && w.has(id) != nil {
 		n = changed
 	}
-	w.mark(name, n)
+	w.markSlot(id, n)
 	switch w.url {
 	case routeType:
 		st.markHosts(name, n)
@@ -150,53 +161,51 @@ func (st *stream) subscribe(w *watch, name string, first bool) error {
 func (st *stream) unsubscribe(w *watch, name string) {
 	if name == "*" {
 		w.wildcard = false
-		for n := range w.has {
-			if !st.wants(w, n) {
-				w.forget(n)
+		w.each(func(id uint32) {
+			if w.has(id) != nil && !st.wants(w, w.book.name(id)) {
+				w.forget(id)
 			}
-		}
+		})
 		return
 	}
-	if _, ok := w.names[name]; !ok {
+	id, ok := w.lookup(name)
+	if !ok || w.at(id)&subscribed == 0 {
 		return
 	}
 	st.names--
-	delete(w.names, name)
-	delete(st.await, waitKey{w.url, name})
-	switch {
-	case st.wants(w, name):
-		w.mark(name, ask)
-	default:
+	w.names--
+	w.lower(id, subscribed)
+	w.remove(&w.awaited, id)
+	if st.wants(w, name) {
+		w.markSlot(id, ask)
+	} else {
 		st.unreject(w, name)
-		w.forget(name)
+		w.forget(id)
 	}
-	if vhds := st.watches[virtualHostType]; vhds != nil && (w.url == routeType || w == vhds) {
-		for n := range vhds.has {
-			if namespace(n) == name && !st.wants(vhds, n) {
-				vhds.forget(n)
+	if vhds := st.watches[virtualHostType]; vhds != nil && vhds.resources > 0 && (w.url == routeType || w == vhds) {
+		vhds.each(func(id uint32) {
+			if n := vhds.book.name(id); vhds.has(id) != nil && namespace(n) == name && !st.wants(vhds, n) {
+				vhds.forget(id)
 			}
-		}
+		})
 	}
 }
 
 // wants tells whether the client is subscribed to a name. Envoy subscribes to virtual hosts as a wildcard once, and
 // means those of the route configurations that it has; other clients may name a route configuration.
 func (st *stream) wants(w *watch, name string) bool {
-	if _, ok := w.names[name]; ok {
+	if w.asks(name) {
 		return true
 	}
 	if w.url != virtualHostType {
 		return w.wildcard
 	}
 	ns := namespace(name)
-	if _, ok := w.names[ns]; ok {
+	if w.asks(ns) {
 		return true
 	}
-	if rds := st.watches[routeType]; w.wildcard && rds != nil {
-		_, ok := rds.names[ns]
-		return ok || rds.wildcard
-	}
-	return false
+	rds := st.watches[routeType]
+	return w.wildcard && rds != nil && (rds.wildcard || rds.asks(ns))
 }
 
 // markHosts marks the virtual hosts of a route configuration. When there are none, Envoy must be told so, or the route
@@ -204,31 +213,28 @@ func (st *stream) wants(w *watch, name string) bool {
 // does (Envoy, WatchMap::onConfigUpdate).
 func (st *stream) markHosts(routes string, n need) {
 	w := st.watches[virtualHostType]
-	if w == nil {
+	if w == nil || !w.active {
 		return
 	}
 	if n != changed {
 		n = force
 	}
-	found := false
-	for name := range w.has {
-		if namespace(name) == routes {
-			w.mark(name, n)
-			found = true
-		}
-	}
 	if st.latest == nil {
 		w.all = true
 		return
 	}
+	found := false
 	for _, s := range []snapshot.Snapshot{st.snap, st.latest} {
-		s.Range(virtualHostType, func(r *snapshot.Resource) bool {
-			if namespace(r.Name) == routes {
+		s.Prefix(virtualHostType, routes+"/", func(r *snapshot.Resource) bool {
+			if namespace(r.Name) == routes && (r.Variant == "" || slices.Contains(st.variants, r.Variant)) {
 				w.mark(r.Name, n)
 				found = true
 			}
 			return true
 		})
+		if st.snap == st.latest {
+			break
+		}
 	}
 	if !found && n != changed {
 		w.mark(routes+"/", ask)
@@ -246,37 +252,40 @@ func (st *stream) acknowledge(ctx context.Context, w *watch, fault *rpc.Status) 
 	}
 	w.ackedSeq = resp.seq
 	if !resp.initial {
-		st.srv.metrics.latency.WithLabelValues("acked", label(w.url)).Observe(time.Since(resp.published).Seconds())
+		w.metrics.acked.Observe(time.Since(resp.published).Seconds())
 	}
+	if resp.whole {
+		w.clean = max(w.clean, resp.seq)
+	}
+	refused := st.srv.status.refusals.Load() > 0
 	for i := range resp.items {
-		st.accept(w, &resp.items[i], resp.trial)
+		st.accept(w, &resp.items[i], resp.trial, refused)
 	}
-	st.srv.status.notify()
+	if refused {
+		st.srv.status.notify()
+	}
 }
 
 // accept notes that the client has an item.
-func (st *stream) accept(w *watch, it *item, trial bool) {
-	if _, again := w.dirty[it.name]; !again {
-		delete(st.await, waitKey{w.url, it.name})
-	}
+func (st *stream) accept(w *watch, it *item, trial, refused bool) {
 	if it.res == nil {
-		return
+		return // its slot may be another name's by now
+	}
+	w.lower(it.id, flying)
+	if w.at(it.id)&dirty == 0 {
+		w.remove(&w.awaited, it.id)
 	}
 	if trial {
 		if k, ok := st.srv.quarantine.find(it.res, st.version, st.node.ID); ok {
 			st.srv.quarantine.lift(k)
 		}
 	}
-	e, ok := w.has[it.name]
-	if !ok || e.hash != it.res.Hash || e.acked {
-		return
+	if refused && !it.res.Stub {
+		if t := st.srv.status.find(it.res); t != nil {
+			st.srv.status.reject(t, st.id, Rejection{})
+		}
 	}
-	e.acked = true
-	if e.track != nil {
-		e.track.acked.Add(1)
-		st.srv.status.reject(e.track, st.id, Rejection{})
-	}
-	w.has[it.name] = e
+	w.tidy(it.id)
 }
 
 func peerOf(ctx context.Context) string {

@@ -3,14 +3,13 @@ package push
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"fairlead.io/fairlead/pkg/snapshot"
 )
@@ -30,6 +29,8 @@ type Config struct {
 	MaxResponse int
 	// MaxNames bounds the names that one stream may subscribe to, over all types. Default 200,000.
 	MaxNames int
+	// Admitted is how many new clients are brought to a whole state at the same time. Default 32.
+	Admitted int
 	// RetryMin and RetryMax bound the pause before a quarantined resource is tried again. Defaults 10 s and 10 min.
 	RetryMin, RetryMax time.Duration
 	// Confirm, when set, examines a resource that a client rejected (envoy --mode validate). An error confirms the
@@ -48,9 +49,18 @@ type Server struct {
 	closing    chan struct{}
 	closeOnce  sync.Once
 
+	admission *admission
+
 	mu      sync.Mutex // guards what follows
 	streams map[uint64]*stream
 	nextID  uint64
+
+	bookMu sync.Mutex       // guards what follows
+	books  map[string]*book // by type
+	others *book            // of all types that we do not know: strangers choose their names
+
+	deltaMu sync.Mutex // guards what follows
+	deltas  []delta
 
 	seenMu    sync.Mutex // guards what follows
 	seen      snapshot.Snapshot
@@ -70,7 +80,11 @@ func New(cfg Config) *Server {
 	cfg.MaxNames = orDefault(cfg.MaxNames, 200_000)
 	cfg.RetryMin = orDefault(cfg.RetryMin, 10*time.Second)
 	cfg.RetryMax = orDefault(cfg.RetryMax, 10*time.Minute)
-	s := &Server{cfg: cfg, metrics: newMetrics(cfg.Registry), closing: make(chan struct{}), streams: map[uint64]*stream{}}
+	cfg.Admitted = orDefault(cfg.Admitted, 32)
+	s := &Server{
+		cfg: cfg, metrics: newMetrics(cfg.Registry), closing: make(chan struct{}), admission: newAdmission(cfg.Admitted),
+		streams: map[uint64]*stream{}, books: map[string]*book{}, others: newBook(),
+	}
 	s.quarantine = newQuarantine(cfg.RetryMin, cfg.RetryMax, s.metrics.quarantined)
 	s.status = newStatus(s)
 	return s
@@ -96,14 +110,18 @@ func (s *Server) Status() *Status { return s.status }
 // whose client does not read ends only with its connection: follow with Stop after a deadline.
 func (s *Server) Drain() { s.closeOnce.Do(func() { close(s.closing) }) }
 
-// StreamAggregatedResources refuses: the state-of-the-world protocol is not served.
-func (s *Server) StreamAggregatedResources(discovery.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
-	return status.Error(codes.Unimplemented,
-		"state-of-the-world ADS is not served: set api_type DELTA_GRPC in ads_config")
+// StreamAggregatedResources serves one client of the state-of-the-world protocol.
+func (s *Server) StreamAggregatedResources(out discovery.AggregatedDiscoveryService_StreamAggregatedResourcesServer) error {
+	return s.serve(newSotW(out, s.cfg.Identifier))
 }
 
 // DeltaAggregatedResources serves one client until it or the server goes.
 func (s *Server) DeltaAggregatedResources(out discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesServer) error {
+	return s.serve(deltaTransport{out, s.cfg.Identifier})
+}
+
+// serve runs one stream to its end.
+func (s *Server) serve(out transport) error {
 	st := newStream(s, out)
 	s.mu.Lock()
 	s.nextID++
@@ -130,16 +148,33 @@ func (s *Server) join(st *stream) {
 	s.status.notify()
 }
 
-// progress counts the clients, and those that are not through the transition to snapshot seq.
-func (s *Server) progress(seq uint64) (clients, behind int) {
+// bookOf gives the numbers of a type's names.
+func (s *Server) bookOf(typeURL string) *book {
+	if label(typeURL) == "other" {
+		return s.others
+	}
+	s.bookMu.Lock()
+	defer s.bookMu.Unlock()
+	b := s.books[typeURL]
+	if b == nil {
+		b = newBook()
+		s.books[typeURL] = b
+	}
+	return b
+}
+
+// progress counts the clients, and those that have not acknowledged all of snapshot seq, with their nodes.
+func (s *Server) progress(seq uint64) (clients, behind int, nodes []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, st := range s.streams {
-		if st.settledSeq.Load() < seq {
+		if st.settledSeq.Load() < seq || st.freeSeq.Load() < seq {
 			behind++
+			nodes = append(nodes, st.node.ID)
 		}
 	}
-	return len(s.streams), behind
+	slices.Sort(nodes)
+	return len(s.streams), behind, slices.Compact(nodes)
 }
 
 // observe brings quarantine and status up to a snapshot, once, and gives the time of its publication.

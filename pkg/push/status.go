@@ -21,26 +21,21 @@ type Rejection struct {
 type OriginStatus struct {
 	// Resources is how many resources of the latest snapshot the object has a part in.
 	Resources int
-	// Sent counts (resource, client) pairs that were sent in their present content, Acked those acknowledged.
-	Sent, Acked int
-	// Behind counts connected clients that are not yet through the transition to the snapshot in which the object's
-	// resources last changed; Clients counts all connected ones.
+	// Behind counts connected clients that have not yet acknowledged all of the snapshot in which the object's resources
+	// last changed; BehindNodes names their nodes, sorted, each once. Clients counts all connected ones.
 	Behind, Clients int
+	BehindNodes     []string
 	// Rejected are the refusals that stand, ordered by type, name and node.
 	Rejected []Rejection
 }
 
-// Programmed is true when no client is behind, none rejected anything, and all that was sent is acknowledged.
+// Programmed is true when no client is behind and none rejected anything.
 func (o OriginStatus) Programmed() bool {
-	return o.Clients > 0 && o.Behind == 0 && len(o.Rejected) == 0 && o.Sent == o.Acked
+	return o.Clients > 0 && o.Behind == 0 && len(o.Rejected) == 0
 }
 
-// track counts the clients of one resource in its present content.
+// track is one resource in its present content.
 type track struct {
-	hash        uint64
-	sent, acked atomic.Int32
-
-	// guarded by Status.mu
 	res      *snapshot.Resource
 	rejected map[uint64]Rejection // by stream
 }
@@ -53,6 +48,8 @@ type origin struct {
 // Status aggregates acknowledgements and rejections by origin. It is safe for concurrent use.
 type Status struct {
 	server *Server
+	// refusals counts the rejections that stand: where there are none, an acknowledgement takes none back.
+	refusals atomic.Int64
 
 	mu      sync.Mutex
 	tracks  map[snapshot.Key]*track
@@ -81,14 +78,12 @@ func (s *Status) For(ref model.Ref) OriginStatus {
 		out.Resources = len(o.keys)
 		for k := range o.keys {
 			t := s.tracks[k]
-			out.Sent += int(t.sent.Load())
-			out.Acked += int(t.acked.Load())
 			for _, r := range t.rejected {
 				out.Rejected = append(out.Rejected, r)
 			}
 		}
 	}
-	out.Clients, out.Behind = s.server.progress(seq)
+	out.Clients, out.Behind, out.BehindNodes = s.server.progress(seq)
 	slices.SortFunc(out.Rejected, func(a, b Rejection) int {
 		return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Node, b.Node))
 	})
@@ -122,9 +117,10 @@ func (s *Status) apply(seq uint64, k snapshot.Key, r *snapshot.Resource) {
 	t := s.tracks[k]
 	if t != nil {
 		s.touch(seq, k, t.res.Origins, false)
-		if r == nil || t.hash != r.Hash {
+		if r == nil || t.res.Hash != r.Hash {
 			for stream := range t.rejected {
 				delete(s.refusing[stream], t)
+				s.refusals.Add(-1)
 			}
 		}
 	}
@@ -133,11 +129,11 @@ func (s *Status) apply(seq uint64, k snapshot.Key, r *snapshot.Resource) {
 		return
 	}
 	s.touch(seq, k, r.Origins, true)
-	if t != nil && t.hash == r.Hash {
+	if t != nil && t.res.Hash == r.Hash {
 		t.res = r
 		return
 	}
-	s.tracks[k] = &track{hash: r.Hash, res: r}
+	s.tracks[k] = &track{res: r}
 }
 
 // touch adds or takes a key from its origins. An origin without keys is forgotten.
@@ -175,7 +171,7 @@ func (s *Status) keys() []snapshot.Key {
 func (s *Status) find(r *snapshot.Resource) *track {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t := s.tracks[snapshot.Key{Type: r.Type, Name: r.Name, Variant: r.Variant}]; t != nil && t.hash == r.Hash {
+	if t := s.tracks[snapshot.Key{Type: r.Type, Name: r.Name, Variant: r.Variant}]; t != nil && t.res.Hash == r.Hash {
 		return t
 	}
 	return nil
@@ -185,10 +181,17 @@ func (s *Status) find(r *snapshot.Resource) *track {
 func (s *Status) reject(t *track, stream uint64, r Rejection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	_, was := t.rejected[stream]
 	if r.Message == "" {
-		delete(t.rejected, stream)
-		delete(s.refusing[stream], t)
+		if was {
+			delete(t.rejected, stream)
+			delete(s.refusing[stream], t)
+			s.refusals.Add(-1)
+		}
 		return
+	}
+	if !was {
+		s.refusals.Add(1)
 	}
 	if s.refusing[stream] == nil {
 		s.refusing[stream] = map[*track]struct{}{}
@@ -206,6 +209,7 @@ func (s *Status) forget(stream uint64) {
 	defer s.mu.Unlock()
 	for t := range s.refusing[stream] {
 		delete(t.rejected, stream)
+		s.refusals.Add(-1)
 	}
 	delete(s.refusing, stream)
 }

@@ -16,23 +16,11 @@ const (
 	ask                 // the client asked: answer in any case, also that there is none
 )
 
-// entry is what a client has of one name.
-type entry struct {
-	hash, position uint64
-	// track counts this client in the status of the resource; nil for a deny stub and for what another replica made.
-	track *track
-	acked bool
-	stub  bool
-}
-
-// item is one resource of a response, or a removal (res is nil). prev is what the client had before.
+// item is one resource of a response, or a removal (res is nil). prev is what the client had before, or nil.
 type item struct {
-	name  string
-	need  need
-	res   *snapshot.Resource
-	stub  bool
-	prev  entry
-	known bool
+	id        uint32
+	need      need
+	res, prev *snapshot.Resource
 }
 
 // response is what a type has in flight.
@@ -46,6 +34,8 @@ type response struct {
 	seq       uint64
 	published time.Time
 	initial   bool
+	// whole tells that nothing else of the snapshot is outstanding for the type.
+	whole bool
 }
 
 // probe is a group of names to send apart from all others, to find out which one the client rejects.
@@ -59,19 +49,17 @@ type probe struct {
 // watch is one type of one stream. Only the stream's goroutine writes it, under stream.mu.
 type watch struct {
 	kind
+	slots
+	metrics *typeMetrics
+	// active is set by the client's first request for the type.
+	active   bool
 	wildcard bool
-	names    map[string]struct{} // explicit subscriptions
-	has      map[string]entry
-
-	all     bool            // look at everything
-	answer  bool            // a response is due even if it is empty
-	dirty   map[string]need // to look at
-	drop    map[string]struct{}
-	gated   map[string]need // wait for a later snapshot
-	blocked map[string]struct{}
-	probes  []probe
-
+	all      bool // look at everything
+	answer   bool // a response is due even if it is empty
+	probes   []probe
 	inflight *response
+	// clean is the snapshot up to which the client has acknowledged everything of the type.
+	clean uint64
 
 	responses, nacks   uint64
 	sentSeq, ackedSeq  uint64
@@ -80,32 +68,72 @@ type watch struct {
 	lastSent, lastAckd time.Time
 }
 
-func newWatch(url string) *watch {
-	return &watch{
-		kind: kindOf(url), names: map[string]struct{}{}, has: map[string]entry{}, dirty: map[string]need{},
-		drop: map[string]struct{}{}, gated: map[string]need{}, blocked: map[string]struct{}{},
-	}
+func newWatch(url string, b *book, m *metrics) *watch {
+	return &watch{kind: kindOf(url), slots: newSlots(b), metrics: m.of(url)}
 }
 
 // mark notes that a name is to be looked at; the stronger need wins.
-func (w *watch) mark(name string, n need) {
-	if was, ok := w.dirty[name]; !ok || n > was {
-		w.dirty[name] = n
+func (w *watch) mark(name string, n need) { w.markSlot(w.slot(name), n) }
+
+func (w *watch) markSlot(id uint32, n need) {
+	if w.at(id)&dirty == 0 {
+		w.add(&w.dirty, id)
+		if w.at(id)&gated == 0 {
+			w.lower(id, needForce|needAsk)
+		}
+	}
+	switch n {
+	case force:
+		w.raise(id, needForce)
+	case ask:
+		w.raise(id, needAsk)
+	}
+}
+
+// needOf is the need of a slot that is dirty or gated.
+func (w *watch) needOf(id uint32) need {
+	switch m := w.at(id); {
+	case m&needAsk != 0:
+		return ask
+	case m&needForce != 0:
+		return force
+	}
+	return changed
+}
+
+// take ends the mark dirty of a slot.
+func (w *watch) take(id uint32) {
+	w.remove(&w.dirty, id)
+	w.lower(id, needForce|needAsk)
+}
+
+// gate makes a slot wait for a later snapshot.
+func (w *watch) gate(id uint32, n need) {
+	w.add(&w.gated, id)
+	switch n {
+	case force:
+		w.raise(id, needForce)
+	case ask:
+		w.raise(id, needAsk)
 	}
 }
 
 // ungate looks again at what waited for a later snapshot.
 func (w *watch) ungate() {
-	for name, n := range w.gated {
-		w.mark(name, n)
+	if w.gated.n == 0 {
+		return
 	}
-	clear(w.gated)
+	for _, id := range w.list(&w.gated) {
+		n := w.needOf(id)
+		w.markSlot(id, n)
+		w.remove(&w.gated, id)
+	}
 }
 
 // unblock looks again at what was quarantined.
 func (w *watch) unblock() {
-	for name := range w.blocked {
-		w.mark(name, changed)
+	for _, id := range w.list(&w.blocked) {
+		w.markSlot(id, changed)
 	}
 }
 
@@ -115,7 +143,7 @@ func (w *watch) busy(now time.Time, hold time.Duration) bool {
 	if w.inflight != nil {
 		return now.Before(w.inflight.sent.Add(hold))
 	}
-	return w.all || w.answer || len(w.dirty) > 0 || len(w.probes) > 0
+	return w.all || w.answer || w.dirty.n > 0 || len(w.probes) > 0
 }
 
 // removing tells whether removals of the type are due or on the way.
@@ -123,34 +151,23 @@ func (w *watch) removing(now time.Time, hold time.Duration) bool {
 	if w.inflight != nil {
 		return w.inflight.removals && now.Before(w.inflight.sent.Add(hold))
 	}
-	return len(w.drop) > 0
+	return w.drop.n > 0
 }
 
-// carries tells whether a name is pending or in flight.
-func (w *watch) carries(name string) bool {
-	if _, ok := w.dirty[name]; ok || w.all {
-		return true
-	}
-	if w.inflight != nil {
-		for i := range w.inflight.items {
-			if w.inflight.items[i].name == name {
-				return true
-			}
-		}
-	}
-	return false
+// pending tells whether anything of the type has not been acknowledged.
+func (w *watch) pending() bool {
+	return w.inflight != nil || w.all || w.dirty.n+w.drop.n+len(w.probes) > 0
 }
 
-// forget drops what the client has of a name, after it unsubscribed.
-func (w *watch) forget(name string) {
-	if e, ok := w.has[name]; ok {
-		e.release()
-		delete(w.has, name)
-	}
-	delete(w.dirty, name)
-	delete(w.drop, name)
-	delete(w.gated, name)
-	delete(w.blocked, name)
+// forget drops what the client has of a name, after it unsubscribed or the name was removed.
+func (w *watch) forget(id uint32) {
+	w.set(id, nil)
+	w.take(id)
+	w.remove(&w.drop, id)
+	w.remove(&w.gated, id)
+	w.remove(&w.blocked, id)
+	w.remove(&w.awaited, id)
+	w.tidy(id)
 }
 
 // namespace is the route configuration that a virtual host's name says it belongs to: everything before the last "/"
@@ -160,15 +177,4 @@ func namespace(name string) string {
 		return name[:i]
 	}
 	return ""
-}
-
-func (e *entry) release() {
-	if e.track == nil {
-		return
-	}
-	e.track.sent.Add(-1)
-	if e.acked {
-		e.track.acked.Add(-1)
-	}
-	e.track = nil
 }

@@ -43,6 +43,14 @@ type Resource struct {
 	wire mem.Buffer
 }
 
+// GetBody is the encoded message; nil for no resource.
+func (r *Resource) GetBody() []byte {
+	if r == nil {
+		return nil
+	}
+	return r.Body.GetValue()
+}
+
 // Version is the xDS version: content hash, and watch position.
 func (r *Resource) Version() string {
 	return strconv.FormatUint(r.Hash, 16) + "@" + strconv.FormatUint(r.Position, 10)
