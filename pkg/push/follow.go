@@ -30,13 +30,13 @@ func (st *stream) after(w *watch, items []item) {
 }
 
 // follow makes the transition wait until the client has a resource that the one just sent refers to. Envoy asks for it
-// when it has none; of another client that shows no interest in the type nothing is awaited.
+// when it has none; of another client that shows no interest in the type nothing is awaited, and gRPC does its own waiting.
 func (st *stream) follow(typeURL, name string, n need) {
 	w := st.watch(typeURL)
-	if !w.active && st.agent != "envoy" || name == "" {
+	subscribed := w.active && st.wants(w, name)
+	if name == "" || !w.active && st.agent != "envoy" || !subscribed && st.node.GRPC() {
 		return
 	}
-	subscribed := w.active && st.wants(w, name)
 	if st.view(w).Lookup(st.variants, typeURL, name) == nil {
 		if subscribed && n == force {
 			w.mark(name, ask) // a cluster that lost its endpoints must not warm for ever

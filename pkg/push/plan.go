@@ -105,7 +105,7 @@ func (st *stream) collect(w *watch, now time.Time) (items []item) {
 		}
 		it, do := st.decide(w, id, name, n, false)
 		if do == send || do == absent {
-			if size += len(name) + 64 + len(it.res.GetBody()); size > st.srv.cfg.MaxResponse && len(items) > 0 {
+			if size += len(name) + 64 + len(it.res.GetBody()); size > st.srv.cfg.MaxResponse && len(items) > 0 && !(st.world && whole(w.url)) {
 				return items
 			}
 			items = append(items, it)

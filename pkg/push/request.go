@@ -71,10 +71,15 @@ func (st *stream) identify(n *core.Node) error {
 	if len(n.GetId()) > maxName {
 		return status.Error(codes.InvalidArgument, "node.id is too long")
 	}
+	namespace := n.GetMetadata().GetFields()["NAMESPACE"].GetStringValue()
+	if len(namespace) > maxName {
+		return status.Error(codes.InvalidArgument, "node.metadata NAMESPACE is too long")
+	}
 	l := n.GetLocality()
 	st.node = snapshot.Node{
 		ID:       n.GetId(),
 		Locality: model.Locality{Region: l.GetRegion(), Zone: l.GetZone(), SubZone: l.GetSubZone()},
+		Agent:    n.GetUserAgentName(), Namespace: namespace,
 	}
 	st.agent, st.version = n.GetUserAgentName(), n.GetUserAgentVersion()
 	if v := n.GetUserAgentBuildVersion().GetVersion(); v != nil {

@@ -31,6 +31,7 @@ type stream struct {
 	variants  []string
 	agent     string
 	version   string
+	world     bool // speaks the state-of-the-world protocol
 
 	settledSeq atomic.Uint64 // the snapshot whose transition is complete
 	freeSeq    atomic.Uint64 // the snapshot up to which all free types are acknowledged
@@ -53,8 +54,9 @@ type stream struct {
 }
 
 func newStream(s *Server, out transport) *stream {
+	_, world := out.(*sotw)
 	return &stream{
-		srv: s, out: out, log: s.cfg.Log, connected: time.Now(), address: peerOf(out.Context()), watches: map[string]*watch{},
+		srv: s, out: out, world: world, log: s.cfg.Log, connected: time.Now(), address: peerOf(out.Context()), watches: map[string]*watch{},
 	}
 }
 

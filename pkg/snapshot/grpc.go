@@ -6,14 +6,16 @@ import "strings"
 // namespace.
 const GRPCVariant = "grpc"
 
-// grpcVariants are those of a client by what it says of itself. gRPC's agents are "gRPC Go", "gRPC Java", "gRPC C-core"
-// with a platform, "gRPC Node Pure JS".
-func grpcVariants(agent, namespace string) []string {
+// GRPC tells that the client is gRPC itself, by what it says: "gRPC Go", "gRPC Java", "gRPC C-core" with a platform,
+// "gRPC Node Pure JS".
+func (n Node) GRPC() bool { return strings.HasPrefix(n.Agent, "gRPC ") }
+
+func (n Node) grpcVariants() []string {
 	switch {
-	case !strings.HasPrefix(agent, "gRPC "):
+	case !n.GRPC():
 		return nil
-	case namespace == "":
+	case n.Namespace == "":
 		return []string{GRPCVariant}
 	}
-	return []string{GRPCVariant + "/" + namespace, GRPCVariant}
+	return []string{GRPCVariant + "/" + n.Namespace, GRPCVariant}
 }

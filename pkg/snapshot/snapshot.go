@@ -84,7 +84,7 @@ type Node struct {
 
 // Variants are the variants that node is served, the most specific first.
 func (n Node) Variants() []string {
-	v := append([]string{"node/" + n.ID}, grpcVariants(n.Agent, n.Namespace)...)
+	v := append([]string{"node/" + n.ID}, n.grpcVariants()...)
 	for l := n.Locality; l.Region != ""; {
 		v = append(v, "locality/"+l.String())
 		switch {
