@@ -8,6 +8,7 @@ package report
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/source"
@@ -65,8 +66,10 @@ func (c *Condition) Bad() bool {
 type Programmed struct {
 	Status    bool `json:"status"`
 	Resources int  `json:"resources"` // that the object has a part in
-	Clients   int  `json:"clients"`
-	Behind    int  `json:"behind"` // clients that have not been through the object's last change
+	Clients   int  `json:"clients"`   // nodes that count, at all replicas
+	Behind    int  `json:"behind"`    // nodes that have not been through the object's last change
+	// BehindNodes names the first ones of them.
+	BehindNodes []string `json:"behindNodes,omitempty"`
 	// Rejected are the refusals that stand, in Envoy's words.
 	Rejected []Rejection `json:"rejected,omitempty"`
 }
@@ -97,10 +100,19 @@ type Problem struct {
 	Message string `json:"message"`
 }
 
+// Absent is a node that has gone, or is broken, and so does not count.
+type Absent struct {
+	Node   string    `json:"node"`
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
+}
+
 // Page is a whole report.
 type Page struct {
 	Objects  []Object  `json:"objects"`
 	Problems []Problem `json:"problems"`
+	// Absent are the nodes that do not count.
+	Absent []Absent `json:"absent,omitempty"`
 }
 
 // Of converts the status of an object; text is where it was read, or nil.

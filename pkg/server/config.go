@@ -2,9 +2,12 @@ package server
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"strings"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -27,6 +30,13 @@ type Config struct {
 	Source Source
 	// XDS is where delta ADS is served, Admin the admin interface, in the forms of ParseAddress; both are plaintext.
 	XDS, Admin string
+	// Replica tells this replica, and this run of it, from all others; default is made of the host's name and the process.
+	Replica string
+	// Peers are the addresses where other replicas serve XDS, in the forms of ParseAddress; this replica's own may be among
+	// them. Those that Conditions.Lease finds come to them.
+	Peers []string
+	// Grace is how long a node or a replica that has gone is waited for; default 30 s.
+	Grace time.Duration
 	// Version is the build's, Identifier names this replica to its clients; default "fairlead/<version>".
 	Version, Identifier string
 	// Drain is how long streams may take to end at shutdown; default 5 s.
@@ -43,7 +53,8 @@ type Conditions struct {
 	REST *rest.Config
 	// Compat also writes to the kinds of networking.istio.io.
 	Compat bool
-	// Lease elects the replica that writes; nil when there is only this one.
+	// Lease elects the replica that writes, and replicas find one another by Leases in its namespace; nil when there is
+	// only this one.
 	Lease *status.Lease
 }
 
@@ -58,6 +69,18 @@ func (c *Config) check() error {
 	}
 	if _, err := ParseAddress(c.Admin); err != nil {
 		errs = append(errs, fmt.Errorf("admin: %w", err))
+	}
+	for _, p := range c.Peers {
+		if _, err := ParseAddress(p); err != nil {
+			errs = append(errs, fmt.Errorf("peers: %w", err))
+		}
+	}
+	if c.Replica == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("name this replica: %w", err))
+		}
+		c.Replica = fmt.Sprintf("%s-%d-%s", host, os.Getpid(), strings.ToLower(rand.Text()[:6]))
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -16,7 +16,9 @@ type Flow struct {
 	Resolved *resolve.Resolved
 	// Statuses are what the author of each object is told, by resolve.StatusKey.
 	Statuses *table.Output[*model.ObjectStatus]
-	Source   snapshot.Source
+	// Broken are the cluster's nodes that are not ready, by name.
+	Broken *table.Output[bool]
+	Source snapshot.Source
 }
 
 // NewFlow declares every table.
@@ -27,7 +29,25 @@ func NewFlow(mesh resolve.Config, opts table.Options) *Flow {
 	e := table.New(opts)
 	res := resolve.New(e, mesh)
 	statuses := table.Publish(res.Statuses)
-	return &Flow{Engine: e, Resolved: res, Statuses: statuses, Source: translate.New(e, res).Source()}
+	broken := table.Publish(table.NewDerived(e, "broken nodes", func(r *table.Reader, name string) (bool, bool) {
+		n, ok := table.Get(r, res.Inputs.Nodes, name)
+		return true, ok && !n.Ready
+	}, []table.Trigger{res.Inputs.Nodes}))
+	return &Flow{Engine: e, Resolved: res, Statuses: statuses, Broken: broken, Source: translate.New(e, res).Source()}
+}
+
+// NotReady gives the cluster's nodes that are not ready.
+func (f *Flow) NotReady() map[string]bool {
+	snap := f.Engine.Snapshot()
+	if f.Broken.Len(snap) == 0 {
+		return nil
+	}
+	out := map[string]bool{}
+	f.Broken.Range(snap, func(name string, _ bool) bool {
+		out[name] = true
+		return true
+	})
+	return out
 }
 
 // EachStatus calls fn for the status of every object in the latest snapshot, in the order of their keys.

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"fairlead.io/fairlead/pkg/admin"
+	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/push"
 	"fairlead.io/fairlead/pkg/status"
 	"fairlead.io/fairlead/pkg/table"
@@ -26,6 +27,8 @@ type Server struct {
 	sink  *sink
 	grpc  *grpc.Server
 	admin *admin.Server
+	// barrier knows which node has acknowledged what, here and at other replicas.
+	barrier *barrier.Barrier
 	// conditions writes statuses; nil in files mode.
 	conditions *status.Writer
 
@@ -64,11 +67,14 @@ func (s *Server) wire() error {
 	s.push = push.New(push.Config{Source: s.flow.Source, Log: s.cfg.Log, Registry: reg, Identifier: s.cfg.Identifier})
 	s.grpc = grpc.NewServer(push.ServerOptions()...)
 	s.push.Register(s.grpc)
+	if err := s.wireBarrier(); err != nil {
+		return err
+	}
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		admin.NewCollector(s.flow.Engine, s.push.Clients, s.cfg.Version))
 	s.admin = admin.New(admin.Config{
 		Gatherer: reg, Engine: s.flow.Engine, Ready: s.ready, Source: s.flow.Source,
-		Clients: s.push.Clients, Resources: s.push.Resources, Status: s.Status, Version: s.cfg.Version, Log: s.cfg.Log,
+		Clients: s.push.Clients, Resources: s.push.Resources, Status: s.Status, Barrier: s.barrier, Version: s.cfg.Version, Log: s.cfg.Log,
 	})
 	return s.wireConditions(reg)
 }
@@ -81,7 +87,7 @@ func (s *Server) wireConditions(reg prometheus.Registerer) error {
 	}
 	var err error
 	s.conditions, err = status.New(status.Config{
-		REST: c.REST, Engine: s.flow.Engine, Statuses: s.flow.Statuses, Push: s.push.Status(), Controller: s.cfg.Mesh.Controller,
+		REST: c.REST, View: s.barrier, Watch: func() status.Watch { return s.barrier.Watch() }, Controller: s.cfg.Mesh.Controller,
 		Compat: c.Compat, Lease: c.Lease, Log: s.cfg.Log, Registry: reg,
 	})
 	return wrap("write conditions", err)
@@ -95,6 +101,9 @@ func (s *Server) Admin() string { return addressOf(s.adminListener) }
 
 // Push tells what connected clients have and said.
 func (s *Server) Push() *push.Server { return s.push }
+
+// Barrier tells which nodes have acknowledged what, over all replicas.
+func (s *Server) Barrier() *barrier.Barrier { return s.barrier }
 
 // Flow gives the stages before push.
 func (s *Server) Flow() *Flow { return s.flow }
@@ -125,6 +134,7 @@ func (s *Server) Run(ctx context.Context) error {
 	g, inner := errgroup.WithContext(inner)
 	g.Go(func() error { return s.flow.Engine.Run(inner) })
 	g.Go(func() error { return wrap("read source", s.cfg.Source.Run(inner, s.sink)) })
+	g.Go(func() error { return s.barrier.Run(inner) })
 	if s.conditions != nil {
 		g.Go(func() error { return wrap("write conditions", s.conditions.Run(inner)) })
 	}
@@ -149,6 +159,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) shutDown() {
 	s.admin.Drain()
 	s.push.Drain()
+	s.barrier.Leave()
 	stopped := make(chan struct{})
 	go func() { defer close(stopped); s.grpc.GracefulStop() }()
 	timer := time.NewTimer(s.cfg.Drain)

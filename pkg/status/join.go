@@ -7,8 +7,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/model"
-	"fairlead.io/fairlead/pkg/push"
 )
 
 // The reasons of Programmed.
@@ -24,7 +24,8 @@ type Wait uint8
 
 const (
 	Settled   Wait = iota
-	InFlight       // a connected Envoy has not answered yet
+	InFlight       // an Envoy has not answered yet
+	Joining        // only Envoys have not answered that have just connected: they may well have it from before
 	NoClients      // there is no Envoy that could answer
 )
 
@@ -67,7 +68,7 @@ type Listener struct {
 // object that has no place for conditions or that none is to be said of: one of another controller.
 //
 // No message has a count of clients or the name of a node in it: a fleet that restarts must not rewrite every status.
-func Join(s *model.ObjectStatus, o push.OriginStatus) *Final {
+func Join(s *model.ObjectStatus, o barrier.Fate) *Final {
 	limit := messageLimit(s)
 	f := &Final{Ref: s.Ref, UID: s.UID, Generation: s.Generation, Addresses: s.Addresses}
 	warnings := warningsOf(s.Conditions, limit)
@@ -105,7 +106,7 @@ func Join(s *model.ObjectStatus, o push.OriginStatus) *Final {
 }
 
 // conclude merges conditions and adds whether what they are about is in force, unless resolve knows already that it is not.
-func (f *Final) conclude(list []model.Condition, kind string, o push.OriginStatus, limit int) []Condition {
+func (f *Final) conclude(list []model.Condition, kind string, o barrier.Fate, limit int) []Condition {
 	out := merge(list, limit)
 	accepted := find(out, ConditionAccepted)
 	if accepted == nil || find(out, kind) != nil {
@@ -118,7 +119,7 @@ func (f *Final) conclude(list []model.Condition, kind string, o push.OriginStatu
 }
 
 // programmed judges by the answers of the clients.
-func programmed(accepted bool, o push.OriginStatus) (Condition, Wait) {
+func programmed(accepted bool, o barrier.Fate) (Condition, Wait) {
 	switch {
 	case len(o.Rejected) > 0:
 		return Condition{Status: metav1.ConditionFalse, Reason: ReasonRejected, Message: rejection(o.Rejected)}, Settled
@@ -132,15 +133,19 @@ func programmed(accepted bool, o push.OriginStatus) (Condition, Wait) {
 			Status: metav1.ConditionUnknown, Reason: ReasonPending,
 			Message: "no Envoy is connected; start one, or see with \"fairlead proxy-status\" where they are",
 		}, NoClients
-	case !o.Programmed():
+	case o.Progress != barrier.Through:
+		wait := InFlight
+		if o.Progress == barrier.Joining {
+			wait = Joining
+		}
 		return Condition{
 			Status: metav1.ConditionUnknown, Reason: ReasonPending,
-			Message: "some connected Envoys have not acknowledged it yet; \"fairlead proxy-status\" names them",
-		}, InFlight
+			Message: "some Envoys have not acknowledged it yet; \"fairlead wait\" names them",
+		}, wait
 	case o.Resources == 0:
 		return Condition{Status: metav1.ConditionTrue, Reason: ReasonProgrammed, Message: "nothing had to be sent to any Envoy for it"}, Settled
 	}
-	return Condition{Status: metav1.ConditionTrue, Reason: ReasonProgrammed, Message: "acknowledged by every connected Envoy that was sent it"}, Settled
+	return Condition{Status: metav1.ConditionTrue, Reason: ReasonProgrammed, Message: "acknowledged by every Envoy that was sent it"}, Settled
 }
 
 // negative lists the types of the Gateway API for which true is bad.

@@ -8,8 +8,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/model"
-	"fairlead.io/fairlead/pkg/push"
 )
 
 const gatewayGroup = "gateway.networking.k8s.io"
@@ -32,14 +32,14 @@ func plain(group string, list ...model.Condition) *model.ObjectStatus {
 
 // The states of a fleet of two.
 var (
-	acked    = push.OriginStatus{Resources: 2, Sent: 4, Acked: 4, Clients: 2}
-	behind   = push.OriginStatus{Resources: 2, Sent: 4, Acked: 4, Clients: 2, Behind: 1}
-	unacked  = push.OriginStatus{Resources: 2, Sent: 4, Acked: 3, Clients: 2}
-	nobody   = push.OriginStatus{Resources: 2}
-	nothing  = push.OriginStatus{Clients: 2}
-	rejected = push.OriginStatus{Resources: 2, Sent: 4, Acked: 3, Clients: 2, Rejected: []push.Rejection{
-		{Type: "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", Name: "svc/shop/reviews", Node: "a", Version: "1.40.0", Message: "bad regex"},
-		{Type: "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", Name: "svc/shop/reviews", Node: "b", Version: "1.40.0", Message: "bad regex"},
+	acked    = barrier.Fate{Resources: 2, Clients: 2}
+	behind   = barrier.Fate{Resources: 2, Clients: 2, Progress: barrier.Behind}
+	joining  = barrier.Fate{Resources: 2, Clients: 2, Progress: barrier.Joining}
+	nobody   = barrier.Fate{Resources: 2}
+	nothing  = barrier.Fate{Clients: 2}
+	rejected = barrier.Fate{Resources: 2, Clients: 2, Rejected: []barrier.Rejection{
+		{Type: "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", Resource: "svc/shop/reviews", Node: "a", Version: "1.40.0", Message: "bad regex"},
+		{Type: "type.googleapis.com/envoy.config.route.v3.RouteConfiguration", Resource: "svc/shop/reviews", Node: "b", Version: "1.40.0", Message: "bad regex"},
 	}}
 )
 
@@ -57,18 +57,18 @@ func TestProgrammed(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		accepted model.Condition
-		fate     push.OriginStatus
+		fate     barrier.Fate
 		want     string
 		wait     Wait
 	}{
 		{"acknowledged by all", good, acked, "True/Programmed", Settled},
 		{"nothing to send", good, nothing, "True/Programmed", Settled},
-		{"a client is on its way to the snapshot", good, behind, "Unknown/Pending", InFlight},
-		{"a client has not acknowledged", good, unacked, "Unknown/Pending", InFlight},
+		{"a client has not acknowledged", good, behind, "Unknown/Pending", InFlight},
+		{"a client has just connected", good, joining, "Unknown/Pending", Joining},
 		{"no client", good, nobody, "Unknown/Pending", NoClients},
 		{"a client rejects", good, rejected, "False/Rejected", Settled},
 		{"not accepted", bad, acked, "False/Invalid", Settled},
-		{"not accepted, in flight", bad, unacked, "False/Invalid", Settled},
+		{"not accepted, in flight", bad, behind, "False/Invalid", Settled},
 		{"not accepted, the rest is rejected", bad, rejected, "False/Rejected", Settled},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestPlaces(t *testing.T) {
 			{Name: "tls", Conditions: []model.Condition{yes("Accepted"), no("ResolvedRefs", "InvalidCertificateRef", "none"), no("Programmed", "Invalid", "no key")}},
 		},
 	}
-	f = Join(gw, unacked)
+	f = Join(gw, behind)
 	if got := brief(f.Conditions); got != "Accepted=True/Accepted Programmed=Unknown/Pending" || f.Wait != InFlight {
 		t.Error(got, f.Wait)
 	}
@@ -186,7 +186,7 @@ func TestMessagesAreBounded(t *testing.T) {
 		t.Errorf("message of %d bytes ends in %q", len(m), m[max(0, len(m)-9):])
 	}
 	broken := rejected
-	broken.Rejected = []push.Rejection{{Type: "a.Cluster", Name: "x", Message: "\xff" + long}}
+	broken.Rejected = []barrier.Rejection{{Type: "a.Cluster", Resource: "x", Message: "\xff" + long}}
 	if m := find(Join(plain("fairlead.io", yes("Accepted")), broken).Conditions, "Programmed").Message; !utf8.ValidString(m) || len(m) > 4096 {
 		t.Errorf("message of %d bytes, valid %v", len(m), utf8.ValidString(m))
 	}

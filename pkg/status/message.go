@@ -5,8 +5,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/model"
-	"fairlead.io/fairlead/pkg/push"
 )
 
 const (
@@ -40,10 +40,10 @@ func truncate(s string, limit int) string {
 }
 
 // rejection quotes Envoy, each resource and each text once, and says what to do.
-func rejection(list []push.Rejection) string {
+func rejection(list []barrier.Rejection) string {
 	var quotes []string
 	for _, r := range list {
-		q := "Envoy " + r.Version + " rejected the " + short(r.Type) + " " + r.Name + ": " + truncate(strings.TrimSpace(r.Message), maxWords)
+		q := "Envoy " + r.Version + " rejected the " + short(r.Type) + " " + r.Resource + ": " + truncate(strings.TrimSpace(r.Message), maxWords)
 		if r.Version == "" {
 			q = strings.Replace(q, "Envoy  rejected", "Envoy rejected", 1)
 		}

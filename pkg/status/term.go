@@ -9,14 +9,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
 
+	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/model"
-	"fairlead.io/fairlead/pkg/push"
 )
 
 // workers write at once; what bounds the load on the API server is the rate.
 const workers = 4
 
-// term is one leadership. What is known of an object comes from two sides: the sweep brings what is to be said, the
+// term is one leadership. What is known of an object comes from two sides: the barrier brings what is to be said, the
 // watches bring what the API server has. Whichever changes puts the object into the queue.
 type term struct {
 	w     *Writer
@@ -24,11 +24,11 @@ type term struct {
 	rate  *rate.Limiter
 	kick  map[schema.GroupKind]chan struct{} // an object of a kind that is not watched yet
 
-	mu    sync.Mutex // guards what follows
-	rows  map[model.Ref]*row
-	gvks  map[schema.GroupKind]*served
-	round uint64
-	told  map[model.Ref]string // conflicts that were logged
+	mu     sync.Mutex // guards what follows
+	rows   map[model.Ref]*row
+	gvks   map[schema.GroupKind]*served
+	looked bool                 // at everything, once
+	told   map[model.Ref]string // conflicts that were logged
 }
 
 // row is one object.
@@ -38,8 +38,7 @@ type row struct {
 
 	// What want was made of.
 	status *model.ObjectStatus
-	fate   push.OriginStatus
-	round  uint64
+	fate   barrier.Fate
 
 	// since is when want was first found not to be final; zero when it is.
 	since time.Time
@@ -65,7 +64,7 @@ func (t *term) run(ctx context.Context) {
 	for range workers {
 		running.Go(func() { t.work(ctx) })
 	}
-	t.sweep(ctx)
+	t.follow(ctx)
 	t.queue.ShutDown()
 	running.Wait()
 }
@@ -94,7 +93,7 @@ func (t *term) observe(ref model.Ref, s *seen) {
 	}
 	was := r.have
 	r.have = s
-	if s.same(was) || r.want == nil && t.round == 0 {
+	if s.same(was) || r.want == nil && !t.looked {
 		return // nothing new, or nobody knows yet what is to be said
 	}
 	t.decide(ref, r, time.Now())
@@ -138,7 +137,7 @@ func (t *term) grace(r *row) time.Duration {
 	switch {
 	case r.want != nil && r.want.Wait == Settled:
 		return 0
-	case r.want != nil && r.want.Wait == NoClients && judged(r.have, r.want.Generation):
+	case r.want != nil && r.want.Wait >= Joining && judged(r.have, r.want.Generation):
 		return t.w.cfg.Absent
 	}
 	return t.w.cfg.Settle

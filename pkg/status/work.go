@@ -71,7 +71,7 @@ func (t *term) due(ref model.Ref) *job {
 	defer t.mu.Unlock()
 	now := time.Now()
 	r, s := t.rows[ref], t.gvks[groupKind(ref)]
-	if r == nil || s == nil || r.have == nil || r.want == nil && t.round == 0 {
+	if r == nil || s == nil || r.have == nil || r.want == nil && !t.looked {
 		return nil
 	}
 	if left := t.remaining(r, now); left > 0 {

@@ -19,31 +19,35 @@ import (
 	"k8s.io/client-go/restmapper"
 	"k8s.io/klog/v2"
 
+	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/model"
-	"fairlead.io/fairlead/pkg/push"
-	"fairlead.io/fairlead/pkg/table"
 )
 
 // FieldManager is the name under which fields are ours.
 const FieldManager = "fairlead"
 
-// Engine gives what resolve says; *table.Engine is one.
-type Engine interface {
-	Snapshot() *table.Snapshot
+// View gives what is to be said; *barrier.Barrier is one.
+type View interface {
+	// Ready tells whether anything is known at all; Refs lists the objects that something is said of.
+	Ready() bool
+	Refs() []model.Ref
+	// Get gives what resolve says of an object, nil when nothing, and how it fares.
+	Get(model.Ref) (*model.ObjectStatus, barrier.Fate)
 }
 
-// Push gives what the clients say; *push.Status is one.
-type Push interface {
-	For(model.Ref) push.OriginStatus
+// Watch tells which objects to look at again; *barrier.Watch is one.
+type Watch interface {
 	Changed() <-chan struct{}
+	Take() (refs []model.Ref, all bool)
+	Close()
 }
 
-// Config is what a Writer needs. REST, Engine, Statuses, Push and Controller are required.
+// Config is what a Writer needs. REST, View, Watch and Controller are required.
 type Config struct {
-	REST     *rest.Config
-	Engine   Engine
-	Statuses *table.Output[*model.ObjectStatus]
-	Push     Push
+	REST *rest.Config
+	View View
+	// Watch begins a watch of what View gives.
+	Watch func() Watch
 	// Controller is the controllerName of our GatewayClasses.
 	Controller string
 	// Compat also writes to networking.istio.io.
@@ -56,12 +60,12 @@ type Config struct {
 
 	// Rate bounds writes, in objects a second, after a Burst. Defaults 50 and 100.
 	Rate, Burst int
-	// Sweep is the shortest time between two looks at all objects. Default 250 ms.
-	Sweep time.Duration
+	// Gap is the shortest time between two looks at what has changed. Default 100 ms.
+	Gap time.Duration
 	// Settle is how long answers of Envoys are waited for before an object is told that they are outstanding: an edit that
 	// is acknowledged at once is one write. Default 2 s.
 	Settle time.Duration
-	// Absent is how long a verdict stands after the last Envoy has gone. Default 30 s.
+	// Absent is how long a verdict stands after the last Envoy has gone, or while Envoys come. Default 30 s.
 	Absent time.Duration
 	// RetryMin and RetryMax bound the pause after a failed write. Defaults 200 ms and 1 min.
 	RetryMin, RetryMax time.Duration
@@ -90,8 +94,8 @@ type Writer struct {
 
 // New makes a Writer. It does not connect until Run.
 func New(cfg Config) (*Writer, error) {
-	if cfg.REST == nil || cfg.Engine == nil || cfg.Statuses == nil || cfg.Push == nil || cfg.Controller == "" {
-		return nil, errors.New("make status writer: REST, Engine, Statuses, Push and Controller are required")
+	if cfg.REST == nil || cfg.View == nil || cfg.Watch == nil || cfg.Controller == "" {
+		return nil, errors.New("make status writer: REST, View, Watch and Controller are required")
 	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -99,7 +103,7 @@ func New(cfg Config) (*Writer, error) {
 	cfg.Log = cfg.Log.With("part", "status")
 	setDefault(&cfg.Rate, 50)
 	setDefault(&cfg.Burst, 100)
-	setDefault(&cfg.Sweep, 250*time.Millisecond)
+	setDefault(&cfg.Gap, 100*time.Millisecond)
 	setDefault(&cfg.Settle, 2*time.Second)
 	setDefault(&cfg.Absent, 30*time.Second)
 	setDefault(&cfg.RetryMin, 200*time.Millisecond)
