@@ -53,7 +53,7 @@ func (s *sidecars) declareStatus(e *table.Engine, in *Inputs) {
 		n := &notes{}
 		if g, served := egressOf(o, n); served && len(g.selector) == 0 {
 			if w := s.general(r, o.Namespace); w != nil && w.meta.Ref != o.Ref {
-				n.refuse(reasonConflict, "spec.workloadSelector", "%s.%s is older and has no workloadSelector either, so that it is the one of the namespace; "+
+				n.refuse(reasonConflict, "spec.workloadSelector", "%s (%s) is older and has no workloadSelector either, so that it is the one of the namespace; "+
 					"select workloads, or merge the two", w.meta.Ref, w.meta.Group)
 			}
 		}

@@ -47,21 +47,30 @@ func TestOracle(t *testing.T) {
 			}
 			fresh.apply(all...)
 			same(rt, fresh.out.Source().Latest(), m.out.Source().Latest())
+			for _, node := range []string{"n0", "n1", "n2", "n9"} {
+				sentWithRoutes(rt, m.out.Source().Latest(), node)
+			}
 		}
 	})
 }
 
 // same compares two published states without their positions.
 func same(rt *rapid.T, want, got snapshot.Snapshot) {
+	for _, node := range []string{"n0", "n1", "n2", "n9"} {
+		if w, g := want.Scope(node), got.Scope(node); !w.Equal(g) {
+			rt.Fatalf("scope of %s: incremental %+v, from scratch %+v", node, g, w)
+		}
+	}
+	text := func(r *snapshot.Resource) string { return string(r.Body.Value) + fmt.Sprint(r.Origins, r.Audience) }
 	for _, typeURL := range allTypes {
 		left := map[string]string{}
 		want.Range(typeURL, func(r *snapshot.Resource) bool {
-			left[r.Name+" "+r.Variant] = string(r.Body.Value) + fmt.Sprint(r.Origins)
+			left[r.Name+" "+r.Variant] = text(r)
 			return true
 		})
 		got.Range(typeURL, func(r *snapshot.Resource) bool {
 			key := r.Name + " " + r.Variant
-			if w, ok := left[key]; !ok || w != string(r.Body.Value)+fmt.Sprint(r.Origins) {
+			if w, ok := left[key]; !ok || w != text(r) {
 				rt.Fatalf("%s %s: incremental differs from scratch (known from scratch: %v)", typeURL, key, ok)
 			}
 			delete(left, key)
@@ -76,13 +85,15 @@ func same(rt *rapid.T, want, got snapshot.Snapshot) {
 // randomObject draws one object out of a small world, in which references often meet and sometimes dangle.
 func randomObject(rt *rapid.T, version int) any {
 	i := rapid.IntRange(0, 4).Draw(rt, "i") * 50 // two of a namespace
-	switch rapid.IntRange(0, 9).Draw(rt, "kind") {
+	switch rapid.IntRange(0, 12).Draw(rt, "kind") {
 	case 0:
-		return meshService(i, version)
+		return exported(rt, meshService(i, version))
 	case 1:
 		return meshSlice(i, rapid.IntRange(0, 3).Draw(rt, "endpoints"), version)
 	case 2:
-		return meshVS(i, version)
+		vs := meshVS(i, version)
+		leadAway(rt, &vs.Spec)
+		return vs
 	case 3:
 		return meshRoute(i, version)
 	case 4:
@@ -95,11 +106,14 @@ func randomObject(rt *rapid.T, version int) any {
 		return &model.Namespace{Meta: meta("", "Namespace", "", meshNamespace(i), version)}
 	case 8:
 		return randomServerGateway(rt, i, version)
+	case 9, 10, 11:
+		return randomResident(rt, i, version)
 	}
 	vs := meshVS(i, version)
 	vs.Name += "-edge"
 	vs.Spec.Gateways = []string{fmt.Sprintf("gw-%d", i), "mesh"}[:rapid.IntRange(1, 2).Draw(rt, "gateways")]
 	vs.Spec.Hosts = rapid.SampledFrom([][]string{{"*.example.com"}, {"a.example.com"}, {"*"}, {fmt.Sprintf("svc-%d", i)}}).Draw(rt, "hosts")
+	leadAway(rt, &vs.Spec)
 	return vs
 }
 
@@ -117,6 +131,7 @@ func randomEntry(rt *rapid.T, i, version int) any {
 	s.Spec.Hosts = []string{rapid.SampledFrom([]string{"api.example.com", "db.example.com", fmt.Sprintf("svc-%d.%s.svc.cluster.local", i, meshNamespace(i))}).Draw(rt, "host")}
 	s.Spec.Ports = []v1alpha1.ServicePort{{Number: 80, Name: "http", Protocol: rapid.SampledFrom([]string{"HTTP", "TCP", "TLS"}).Draw(rt, "protocol")}}
 	s.Spec.Resolution = v1alpha1.ServiceEntryResolution(rapid.SampledFrom([]string{"STATIC", "DNS", "NONE"}).Draw(rt, "resolution"))
+	s.Spec.ExportTo = rapid.SampledFrom([][]string{nil, nil, {"."}, {"ns-0"}}).Draw(rt, "entry export to")
 	if rapid.Bool().Draw(rt, "address") {
 		s.Spec.Addresses = []string{"240.0.0." + fmt.Sprint(1+i/50)}
 	}
