@@ -4,10 +4,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint generate demo bench fuzz-short tools clean ci
+.PHONY: help build test lint generate demo bench bench-quick fuzz-short tools clean ci
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## static binaries in ./bin
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
@@ -26,8 +26,13 @@ demo: ## real requests through a real Envoy; KEEP=1 leaves it running
 	hack/tools/install.sh envoy
 	go run ./cmd/fairlead demo $(if $(KEEP),--keep)
 
-bench: ## benchmarks, and measured against promised
+bench: ## benchmarks, then beside the real istiod: an hour; SIZE, CLIENTS, RUNS, CHANGES, FLAGS="-profile DIR"
 	hack/bench.sh
+	go run ./hack/bench -pods -size $(or $(SIZE),5000) -clients $(or $(CLIENTS),200) -runs $(or $(RUNS),3) -changes $(or $(CHANGES),30) $(FLAGS)
+
+bench-quick: ## the same in small, in three minutes
+	hack/bench.sh -benchtime 20ms
+	go run ./hack/bench -size $(or $(SIZE),300) -clients $(or $(CLIENTS),50) -runs $(or $(RUNS),1) -changes $(or $(CHANGES),5) $(FLAGS)
 
 fuzz-short: ## ten seconds of fuzzing for each target; FUZZTIME=1m for more
 	hack/fuzz.sh

@@ -1,17 +1,23 @@
 #!/usr/bin/env bash
-# Runs the benchmarks of the packages that have some (or of those given), then compares with what the project promises.
+# bench.sh [-benchtime TIME] [PACKAGE...]: runs the Go benchmarks of the packages that have some (or of those given), then
+# compares with what the project promises. hack/bench measures whole servers.
 # Exceeding a promise is printed, not a failure: machines differ. A benchmark that breaks fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
+benchtime=1s
+if [ "${1-}" = -benchtime ]; then
+  benchtime=${2:?-benchtime needs a time such as 100ms}
+  shift 2
+fi
 if [ $# = 0 ]; then
   mapfile -t files < <(git grep -l '^func Benchmark' -- '*_test.go')
   [ ${#files[@]} -gt 0 ] || { echo "no benchmarks"; exit 1; }
   mapfile -t packages < <(printf './%s\n' "${files[@]%/*}" | sort -u)
   set -- "${packages[@]}"
 fi
-go test -p 1 -run '^$' -bench . -benchmem "$@" | tee "$out"
+go test -p 1 -run '^$' -bench . -benchmem -benchtime "$benchtime" "$@" | tee "$out"
 
 # What is promised at 5,000 services of 10 endpoints: the benchmark's name up to its first "/" or "-", the unit that
 # go test prints, the most it may be (in that unit), and what it is.
