@@ -27,6 +27,7 @@ const statusController = "fairlead.io/gateway-controller"
 // said stands for the barrier: what is to be said of each object, and how it fares.
 type said struct {
 	mu       sync.Mutex
+	spoken   bool
 	statuses map[model.Ref]*model.ObjectStatus
 	fates    map[model.Ref]barrier.Fate
 	watches  map[*saidWatch]struct{}
@@ -46,6 +47,7 @@ func newSaid() *said {
 func (s *said) of(u *unstructured.Unstructured, edit func(*model.ObjectStatus)) {
 	o := &model.ObjectStatus{Ref: refOf(u), UID: string(u.GetUID()), Generation: u.GetGeneration()}
 	s.mu.Lock()
+	s.spoken = true
 	if edit == nil {
 		delete(s.statuses, o.Ref)
 	} else {
@@ -61,7 +63,11 @@ func accepted(o *model.ObjectStatus) {
 }
 
 // Ready, as all of status.View: something is said from the first word on.
-func (s *said) Ready() bool { return len(s.Refs()) > 0 }
+func (s *said) Ready() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.spoken
+}
 
 func (s *said) Refs() []model.Ref {
 	s.mu.Lock()

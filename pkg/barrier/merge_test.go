@@ -274,6 +274,16 @@ func TestOnlyWhatChangedIsTouched(t *testing.T) {
 		a.look()
 		b.sync()
 		expect("nothing", false)
+		calm := a.feed()
+		a.take(calm)
+		a.source.Update(2, nil) // a state in which nothing has changed
+		a.ack("node-1")
+		a.look()
+		if m := a.take(calm); len(m[0].Clients)+len(m[0].Objects) > 0 {
+			t.Errorf("a calm mesh exchanges %v", m)
+		}
+		a.unfeed(calm)
+		expect("a state without a change", false)
 		a.edit("x", "u1", 2, "two")
 		a.look()
 		expect("an edit", false, "x")

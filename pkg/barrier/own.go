@@ -207,6 +207,9 @@ func (b *Barrier) progress() {
 	there := map[uint64]struct{}{}
 	for _, c := range b.cfg.Push.Clients() {
 		there[c.ID] = struct{}{}
+		if c.Settled > 0 {
+			c.Settled = b.own.log.floor(c.Settled)
+		}
 		if was := b.own.clients[c.ID]; was == nil || was.Client != c || !was.gone.IsZero() {
 			b.own.clients[c.ID] = &client{Client: c}
 			b.moved(c.ID)

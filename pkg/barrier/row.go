@@ -119,6 +119,19 @@ func (l *changeLog) add(changed uint64, ref model.Ref) {
 	l.list = slices.Insert(l.list, at, logged{changed, ref})
 }
 
+// floor is the last state up to a given one in which anything changed; at least 1. A client that has settled either of them
+// is through with the same objects, so nobody needs to hear of what lies between.
+func (l *changeLog) floor(state uint64) uint64 {
+	at, exact := slices.BinarySearchFunc(l.list, state, byState)
+	switch {
+	case exact:
+		return state
+	case at == 0:
+		return 1
+	}
+	return l.list[at-1].changed
+}
+
 func (l *changeLog) compact(rows map[model.Ref]*row) {
 	if len(l.list) < 2*len(rows)+64 {
 		return

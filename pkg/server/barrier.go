@@ -10,7 +10,7 @@ import (
 
 	"fairlead.io/fairlead/pkg/admin"
 	"fairlead.io/fairlead/pkg/barrier"
-	"fairlead.io/fairlead/pkg/model"
+	"fairlead.io/fairlead/pkg/barrier/replicas"
 	"fairlead.io/fairlead/pkg/push"
 )
 
@@ -24,7 +24,7 @@ func (s *Server) wireBarrier() error {
 	build := s.cfg.Version + " " + strconv.FormatUint(xxhash.Sum64String(fmt.Sprint(s.cfg.Mesh)), 16)
 	b, err := barrier.New(barrier.Config{
 		Name: s.cfg.Replica, Build: build, Engine: s.flow.Engine, Statuses: s.flow.Statuses, Source: s.flow.Source, Types: types,
-		Push: clients{s.push, s.flow}, NotReady: s.flow.NotReady, Peers: s.cfg.Peers, Grace: s.cfg.Grace, Log: s.cfg.Log,
+		Push: clients{s.push}, NotReady: s.flow.NotReady, Peers: s.cfg.Peers, Grace: s.cfg.Grace, Log: s.cfg.Log,
 	})
 	if err != nil {
 		return err
@@ -34,37 +34,40 @@ func (s *Server) wireBarrier() error {
 	return nil
 }
 
-// clients shows a push server as what a barrier asks of it.
-type clients struct {
-	push *push.Server
-	flow *Flow
+// wireReplicas makes what finds other replicas where there is a Lease that elects one of several.
+func (s *Server) wireReplicas() error {
+	c := s.cfg.Conditions
+	if c == nil || c.Lease == nil {
+		return nil
+	}
+	var err error
+	s.registry, err = replicas.New(replicas.Config{
+		REST: c.REST, Namespace: c.Lease.Namespace, Identity: c.Lease.Identity, Address: s.XDS(), Found: s.barrier.SetPeers,
+		Check: func(address string) error { _, err := ParseAddress(address); return err }, Log: s.cfg.Log,
+	})
+	return err
 }
+
+// clients shows a push server as what a barrier asks of it.
+type clients struct{ push *push.Server }
 
 func (c clients) Changed() <-chan struct{} { return c.push.Status().Changed() }
 
 func (c clients) Clients() []barrier.Client {
-	var out []barrier.Client
-	for _, p := range c.push.Clients() {
-		out = append(out, barrier.Client{ID: uint64(p.Connected.UnixNano()), Node: p.Node.ID, Connected: p.Connected, Settled: p.Settled})
+	list := c.push.Progress()
+	out := make([]barrier.Client, len(list))
+	for i, p := range list {
+		out[i] = barrier.Client{ID: p.Stream, Node: p.Node, Connected: p.Connected, Settled: p.Settled}
 	}
 	return out
 }
 
 func (c clients) Refusals() []barrier.Refusal {
-	if !slices.ContainsFunc(c.push.Clients(), refuses) {
-		return nil
-	}
 	var out []barrier.Refusal
-	c.flow.EachStatus(func(s *model.ObjectStatus) {
-		for _, r := range c.push.Status().For(s.Ref).Rejected {
-			out = append(out, barrier.Refusal{Origins: []model.Ref{s.Ref}, Rejection: barrier.Rejection{
-				Type: r.Type, Resource: r.Name, Node: r.Node, Version: r.Version, Message: r.Message,
-			}})
-		}
-	})
+	for _, r := range c.push.Status().Refusals() {
+		out = append(out, barrier.Refusal{Origins: r.Origins, Rejection: barrier.Rejection{
+			Type: r.Type, Resource: r.Name, Node: r.Node, Version: r.Version, Message: r.Message,
+		}})
+	}
 	return out
-}
-
-func refuses(c push.ClientInfo) bool {
-	return slices.ContainsFunc(c.Types, func(t push.TypeInfo) bool { return t.Quarantined > 0 })
 }

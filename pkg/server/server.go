@@ -14,6 +14,7 @@ import (
 
 	"fairlead.io/fairlead/pkg/admin"
 	"fairlead.io/fairlead/pkg/barrier"
+	"fairlead.io/fairlead/pkg/barrier/replicas"
 	"fairlead.io/fairlead/pkg/push"
 	"fairlead.io/fairlead/pkg/status"
 	"fairlead.io/fairlead/pkg/table"
@@ -31,6 +32,8 @@ type Server struct {
 	barrier *barrier.Barrier
 	// conditions writes statuses; nil in files mode.
 	conditions *status.Writer
+	// registry finds other replicas; nil where there is no Lease.
+	registry *replicas.Registry
 
 	xdsListener, adminListener net.Listener
 }
@@ -76,7 +79,7 @@ func (s *Server) wire() error {
 		Gatherer: reg, Engine: s.flow.Engine, Ready: s.ready, Source: s.flow.Source,
 		Clients: s.push.Clients, Resources: s.push.Resources, Status: s.Status, Barrier: s.barrier, Version: s.cfg.Version, Log: s.cfg.Log,
 	})
-	return s.wireConditions(reg)
+	return errors.Join(s.wireConditions(reg), s.wireReplicas())
 }
 
 // wireConditions makes the writer of statuses where there is an API server to write to.
@@ -135,6 +138,9 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return s.flow.Engine.Run(inner) })
 	g.Go(func() error { return wrap("read source", s.cfg.Source.Run(inner, s.sink)) })
 	g.Go(func() error { return s.barrier.Run(inner) })
+	if s.registry != nil {
+		g.Go(func() error { return s.registry.Run(ctx) }) // others shall not look for one that is shutting down
+	}
 	if s.conditions != nil {
 		g.Go(func() error { return wrap("write conditions", s.conditions.Run(inner)) })
 	}
