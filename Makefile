@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint generate demo bench bench-quick fuzz-short tools clean ci
+.PHONY: help build test lint generate demo bench bench-quick soak fuzz-short tools clean ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ bench: ## benchmarks, then beside the real istiod: an hour; SIZE, CLIENTS, RUNS,
 bench-quick: ## the same in small, in three minutes
 	hack/bench.sh -benchtime 20ms
 	go run ./hack/bench -size $(or $(SIZE),300) -clients $(or $(CLIENTS),50) -runs $(or $(RUNS),1) -changes $(or $(CHANGES),5) $(FLAGS)
+
+soak: tools ## ten minutes of changes under 200 clients and an Envoy; make test has one minute of it. SOAK=1h for more
+	go test ./integration -run '^TestSoak$$' -count=1 -v -timeout 0 -soak=$(or $(SOAK),10m)
 
 fuzz-short: ## ten seconds of fuzzing for each target; FUZZTIME=1m for more
 	hack/fuzz.sh

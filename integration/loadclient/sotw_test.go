@@ -10,6 +10,8 @@ import (
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	xds "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/proto"
+
+	"fairlead.io/fairlead/pkg/snapshot"
 )
 
 // sotwServer is the smallest state-of-the-world server: it answers every request that is not an acknowledgement with what is
@@ -193,4 +195,39 @@ func TestStateOfTheWorld(t *testing.T) {
 	c.Behave(Behaviour{})
 	s.update([]proto.Message{endpointsOf("c3", "2")}, "")
 	same(t, f)
+}
+
+// Both protocols of the same server bring clients to the same state.
+func TestStateOfTheWorldAndDeltaAgree(t *testing.T) {
+	s := serve(t, world(t)...)
+	sotw := start(t, Config{Addresses: []string{s.address}, N: 2, SotW: true})
+	delta := start(t, Config{Addresses: []string{s.address}})
+	types := order[:len(order)-1] // virtual host discovery is delta only
+	agree := func() {
+		t.Helper()
+		if err := sotw.WaitEqual(patience(t), delta.Clients()[0], types); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has(t, delta.Clients()[0], all...)
+	agree()
+	came := delta.Watch(Version(xds.EndpointType, "c3", ""))
+	s.update([]proto.Message{
+		clusterOf("c3", "1"), endpointsOf("c2", "2"), listenerOf(t, "l1", "r1", "s2"), scopeOf("1.2.3.4:80", "unused"), routesOf("unused", "2", false),
+	}, snapshot.Key{Type: xds.ClusterType, Name: "c1"})
+	if _, err := came.Wait(patience(t)); err != nil {
+		t.Fatal(err)
+	}
+	agree()
+	c := sotw.Clients()[0]
+	was := c.Connects()
+	c.Behave(Behaviour{Flap: 1, Forget: true})
+	eventually(t, func() error {
+		if c.Connects() == was {
+			return fmt.Errorf("no new stream")
+		}
+		return nil
+	})
+	c.Behave(Behaviour{})
+	agree()
 }
