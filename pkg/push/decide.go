@@ -76,8 +76,7 @@ func (st *stream) behind(w *watch, it *item) bool {
 	if position <= complete {
 		return false
 	}
-	st.srv.cfg.Source.Want(position)
-	return true
+	return st.srv.cfg.Source.Want(position)
 }
 
 // decideGone is decide for a name that does not exist.

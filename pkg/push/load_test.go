@@ -141,7 +141,7 @@ func (c *counted) Ready() <-chan struct{}                     { return c.newer }
 func (c *counted) Seq() uint64                                { return c.seq }
 func (c *counted) Position() uint64                           { return c.seq }
 func (c *counted) Complete() uint64                           { return c.seq }
-func (c *counted) Want(uint64)                                {}
+func (c *counted) Want(uint64) bool                           { return true }
 func (c *counted) Newer() <-chan struct{}                     { return c.newer }
 func (c *counted) ChangesSince(uint64) ([]snapshot.Key, bool) { return c.keys, true }
 func (c *counted) Scope(string) *model.NodeScope              { return nil }

@@ -18,7 +18,7 @@ import (
 )
 
 // Source is a reader of the outside world (pkg/source/files, pkg/source/kube). Run hands changes to sink until ctx ends.
-// One that also has Want(position uint64) is told what streams wait for.
+// One that also has Want(position uint64) bool is told what streams wait for.
 type Source interface {
 	Run(ctx context.Context, sink source.Sink) error
 }

@@ -59,7 +59,7 @@ func (f *Flow) EachStatus(fn func(*model.ObjectStatus)) {
 }
 
 // wanter is a reader of kinds that are not read together, which can prove how far each of them is.
-type wanter interface{ Want(position uint64) }
+type wanter interface{ Want(position uint64) bool }
 
 // wanting passes on to the reader what streams wait for.
 type wanting struct {
@@ -68,4 +68,4 @@ type wanting struct {
 }
 
 // Want implements snapshot.Source.
-func (w wanting) Want(position uint64) { w.reader.Want(position) }
+func (w wanting) Want(position uint64) bool { return w.reader.Want(position) }

@@ -133,8 +133,10 @@ type Source interface {
 	// Ready is closed when the first snapshot has been published.
 	Ready() <-chan struct{}
 	// Want says that somebody waits for a snapshot that is complete up to position at least, so that the reader proves it
-	// instead of waiting for idle kinds to tell. It is cheap, may be repeated, and does not block.
-	Want(position uint64)
+	// instead of waiting for idle kinds to tell. It gives false when the reader has found that there never was such a
+	// position: who shows it brings it from another world, and is not to wait. It is cheap, may be repeated (the answer is
+	// true until the reader knows better), and does not block.
+	Want(position uint64) bool
 }
 
 // Pick is Lookup over the Get of a snapshot: the first of the variants that exists.

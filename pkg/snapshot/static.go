@@ -38,11 +38,11 @@ func (s *Static) Latest() Snapshot {
 func (s *Static) Ready() <-chan struct{} { return s.ready }
 
 // Want implements Source: Wanted gives the highest.
-func (s *Static) Want(position uint64) {
+func (s *Static) Want(position uint64) bool {
 	for {
 		was := s.wanted.Load()
 		if position <= was || s.wanted.CompareAndSwap(was, position) {
-			return
+			return true
 		}
 	}
 }

@@ -34,7 +34,7 @@ func (p published) Ready() <-chan struct{} {
 }
 
 // Want implements snapshot.Source. The tables can do nothing: whoever wires a reader that can puts it before.
-func (p published) Want(uint64) {}
+func (p published) Want(uint64) bool { return true }
 
 // view is one published state.
 type view struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"sync"
 	"time"
 
@@ -21,8 +22,6 @@ const (
 	proofPage = 1000
 	// stuckAfter is how long a watch may withhold what a list shows, without telling anything, before it is made anew.
 	stuckAfter = 10 * time.Second
-	// refusedFor is how long a position that the API server has not reached is not asked for again.
-	refusedFor = time.Minute
 )
 
 // provable is a reflector's store that can be compared with a list.
@@ -42,16 +41,9 @@ type prover struct {
 	wake   chan struct{}
 	proofs sync.WaitGroup
 
-	mu      sync.Mutex
-	wanted  uint64
-	refused refusal
-	kinds   map[string]*subject
-}
-
-// refusal is a position beyond all that there is: of another cluster, or from before its store was restored.
-type refusal struct {
-	position uint64
-	until    time.Time
+	mu    sync.Mutex
+	asks  asks
+	kinds map[string]*subject
 }
 
 // subject is a kind as the prover sees it.
@@ -71,7 +63,7 @@ type subject struct {
 }
 
 func newProver(list func(context.Context, listed) (map[string]uint64, uint64, error), log *slog.Logger) *prover {
-	return &prover{list: list, log: log, wake: make(chan struct{}, 1), kinds: map[string]*subject{}}
+	return &prover{list: list, log: log, wake: make(chan struct{}, 1), asks: newAsks(), kinds: map[string]*subject{}}
 }
 
 // watching begins with a kind, or with a new watch of it.
@@ -88,15 +80,15 @@ func (p *prover) forget(name string) {
 	delete(p.kinds, name)
 }
 
-// want asks for proofs up to position.
-func (p *prover) want(position uint64) {
+// want asks for proofs up to position. It gives false when there is no such position.
+func (p *prover) want(position uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if position <= p.wanted || position >= p.refused.position && time.Now().Before(p.refused.until) {
-		return
+	news, real := p.asks.add(position, time.Now())
+	if news {
+		p.nudge()
 	}
-	p.wanted = position
-	p.nudge()
+	return real
 }
 
 func (p *prover) nudge() {
@@ -126,24 +118,25 @@ func (p *prover) run(ctx context.Context) {
 func (p *prover) begin(ctx context.Context, now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	next := time.Hour
+	next, lowest, count := time.Hour, uint64(math.MaxUint64), p.asks.count
 	for _, s := range p.kinds {
 		at := s.store.reached()
+		lowest = min(lowest, at)
 		switch {
-		case s.busy || at == 0 || at >= p.wanted:
+		case s.busy || at == 0 || at >= p.asks.highest:
 		case now.Before(s.due):
 			next = min(next, s.due.Sub(now))
 		default:
 			s.busy, s.due = true, now.Add(proofGap)
-			wanted := p.wanted
-			p.proofs.Go(func() { p.prove(ctx, s, wanted) })
+			p.proofs.Go(func() { p.prove(ctx, s, count) })
 		}
 	}
+	p.asks.met(lowest)
 	return next
 }
 
-// prove makes one proof. The list must have everything that there was when it was asked for.
-func (p *prover) prove(ctx context.Context, s *subject, wanted uint64) {
+// prove makes one proof, when so many asks had been made. The list must have everything that there was when it was asked for.
+func (p *prover) prove(ctx context.Context, s *subject, asked uint64) {
 	ctx, cancel := context.WithTimeout(ctx, proofTime)
 	defer cancel()
 	list, at, err := p.list(ctx, s.from)
@@ -153,15 +146,14 @@ func (p *prover) prove(ctx context.Context, s *subject, wanted uint64) {
 	defer p.mu.Unlock()
 	s.busy = false
 	p.nudge()
-	switch {
-	case err != nil:
+	if err != nil {
 		if ctx.Err() == nil {
 			p.log.Debug("cannot list a resource to see whether its watch is behind; trying again", "resource", s.name, "error", err)
 		}
 		return
-	case at < wanted && p.wanted <= wanted:
-		p.log.Warn("a client shows a position that the API server has not reached: it comes from another cluster, or from before a restore", "shown", wanted, "reached", at)
-		p.refused, p.wanted = refusal{wanted, now.Add(refusedFor)}, at
+	}
+	if shown := p.asks.refuse(at, asked, now); shown > 0 {
+		p.log.Warn("a client shows a position that the API server has not reached: it comes from another cluster, or from before a restore; it is not waited for", "shown", shown, "reached", at)
 	}
 	switch {
 	case proven:

@@ -258,13 +258,57 @@ func TestStuckWatchIsMadeAnew(t *testing.T) {
 
 func TestPositionOfAnotherClusterIsNotWaitedFor(t *testing.T) {
 	proving(t, func(t *testing.T, p *proofs) {
+		const foreign = 1 << 62
+		if !p.want(foreign) {
+			t.Error("refused before anything was listed")
+		}
 		for range 30 { // a stream repeats what it waits for
-			p.want(1 << 62)
+			synctest.Wait()
+			if p.want(foreign) {
+				t.Error("not refused after a list that does not reach it")
+			}
 			time.Sleep(time.Second)
 		}
 		p.did(t, "half a minute", 1, 1, 0)
 		p.is(200)
-		p.want(150)
+		if !p.want(150) || !p.want(foreign-1) {
+			t.Error("refused what the last list says nothing of: it is older")
+		}
 		p.did(t, "others wait for what there is", 2, 2, 0)
+		if !p.want(150) || p.want(foreign-1) || p.want(foreign) {
+			t.Error("150 was reached, and the others were not")
+		}
+		time.Sleep(refusedFor)
+		p.is(foreign)
+		if !p.want(foreign) {
+			t.Error("refused for ever")
+		}
+		p.did(t, "it has come", 3, 3, 0)
+		if !p.want(foreign) {
+			t.Error("refused what is there")
+		}
 	})
+}
+
+func TestAsksAreBounded(t *testing.T) {
+	a, now := newAsks(), time.Now()
+	for i := range uint64(3 * maxAsks) {
+		a.add(1<<40-i, now)
+	}
+	if a.add(1<<41, now); len(a.open) > maxAsks+1 || a.highest != 1<<41 {
+		t.Errorf("%d positions are open, the highest is %d", len(a.open), a.highest)
+	}
+	for range 3 {
+		a.refuse(10, a.count, now)
+		for i := range uint64(maxAsks) {
+			a.add(1<<50+i+a.count, now)
+		}
+	}
+	if len(a.refused) > maxAsks {
+		t.Errorf("%d positions are refused", len(a.refused))
+	}
+	a.met(1 << 60)
+	if len(a.open) != 0 || a.highest != 0 {
+		t.Errorf("all is reached, and %d are open", len(a.open))
+	}
 }

@@ -84,8 +84,9 @@ func New(cfg Config) (*Source, error) {
 }
 
 // Want asks the source to prove, for kinds that tell nothing, that it has read them up to position: it lists their metadata
-// and compares, at most once a second and kind. It does not block, and may be called often and from any goroutine.
-func (s *Source) Want(position uint64) { s.proof.want(position) }
+// and compares, at most once a second and kind. It gives false when the API server has never reached position: there is
+// nothing to wait for. It does not block, and may be called often and from any goroutine.
+func (s *Source) Want(position uint64) bool { return s.proof.want(position) }
 
 // Run hands changes to sink until ctx ends, which is no error. An API server that cannot be reached is waited for. Run may
 // be called once.
