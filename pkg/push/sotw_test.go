@@ -214,8 +214,12 @@ func TestSotWOnlyWhatChangedOfOthers(t *testing.T) {
 		m := c.expect("ClusterLoadAssignment a=1 b=1 none=") // there is no other way to say that there are none
 		r.src.Update(2, []*snapshot.Resource{res(t, endpointType, "b", "2", 2)})
 		m2 := c.want("ClusterLoadAssignment b=2")
-		c.subscribe(endpointType, m, "a", "b", "c") // sent before it had the response: stale, and repeated with the ACK
+		c.subscribe(endpointType, m, "a", "b", "c") // sent before it had the response
+		c.nack(m, "stale")
 		c.quiet()
+		if ty := r.srv.Clients()[0].Types[0]; ty.Nacks != 0 || !ty.InFlight {
+			t.Errorf("a stale request counts: %+v", ty)
+		}
 		c.ack(m2)
 		m = c.expect("ClusterLoadAssignment c=1")
 		c.subscribe(endpointType, m, "c")
