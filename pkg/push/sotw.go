@@ -42,9 +42,10 @@ func (s *sotw) Recv() (*discovery.DeltaDiscoveryRequest, error) {
 		return nil, err
 	}
 	delta := s.request(req)
-	// A client that goes over to a wildcard keeps what it has: names that it had asked for must not be forgotten first.
-	if slices.Contains(delta.GetResourceNamesSubscribe(), "*") && len(delta.GetResourceNamesUnsubscribe()) > 0 {
-		s.rest = &discovery.DeltaDiscoveryRequest{TypeUrl: delta.GetTypeUrl(), ResourceNamesUnsubscribe: delta.GetResourceNamesUnsubscribe()}
+	// A client that goes over between names and a wildcard keeps what is in both: it must not be forgotten first.
+	more, less := delta.GetResourceNamesSubscribe(), delta.GetResourceNamesUnsubscribe()
+	if len(more) > 0 && len(less) > 0 && (slices.Contains(more, "*") || slices.Contains(less, "*")) {
+		s.rest = &discovery.DeltaDiscoveryRequest{TypeUrl: delta.GetTypeUrl(), ResourceNamesUnsubscribe: less}
 		delta.ResourceNamesUnsubscribe = nil
 	}
 	return delta, nil
