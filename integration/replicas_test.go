@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -17,8 +18,12 @@ import (
 	"testing"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	xds "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
 	"fairlead.io/fairlead/integration/loadclient"
@@ -40,7 +45,7 @@ type replica struct {
 
 func newReplica(t *testing.T, c *cluster) *replica {
 	t.Helper()
-	v := &valve{held: map[string]chan struct{}{}, lists: map[string]int{}}
+	v := &valve{held: map[string]chan struct{}{}, lists: map[string]int{}, dead: map[string]int{}}
 	to := c.Config()
 	to.Wrap(v.wrap)
 	source, err := sourcekube.New(sourcekube.Config{REST: to})
@@ -90,6 +95,9 @@ type valve struct {
 	mu    sync.Mutex
 	held  map[string]chan struct{} // by plural; closed to let go
 	lists map[string]int
+	// opened counts the watches; those of a kind up to dead have died without a word.
+	opened int
+	dead   map[string]int
 }
 
 func (v *valve) hold(plurals ...string) {
@@ -115,10 +123,20 @@ func (v *valve) compared(plural string) int {
 	return v.lists[plural]
 }
 
-// pass waits until a kind is not held; false when done comes first.
-func (v *valve) pass(plural string, done <-chan struct{}) bool {
+// kill makes the present watches of a kind silent for ever.
+func (v *valve) kill(plural string) {
 	v.mu.Lock()
-	held := v.held[plural]
+	defer v.mu.Unlock()
+	v.dead[plural] = v.opened
+}
+
+// pass waits until a watch may be read; false when it is closed before.
+func (v *valve) pass(b *heldBody) bool {
+	v.mu.Lock()
+	held := v.held[b.plural]
+	if v.dead[b.plural] >= b.number {
+		held = make(chan struct{})
+	}
 	v.mu.Unlock()
 	if held == nil {
 		return true
@@ -126,7 +144,7 @@ func (v *valve) pass(plural string, done <-chan struct{}) bool {
 	select {
 	case <-held:
 		return true
-	case <-done:
+	case <-b.closed:
 		return false
 	}
 }
@@ -145,7 +163,10 @@ func (v *valve) wrap(next http.RoundTripper) http.RoundTripper {
 		}
 		res, err := next.RoundTrip(r)
 		if err == nil && watches {
-			res.Body = &heldBody{ReadCloser: res.Body, valve: v, plural: plural, closed: make(chan struct{})}
+			v.mu.Lock()
+			v.opened++
+			res.Body = &heldBody{ReadCloser: res.Body, valve: v, plural: plural, number: v.opened, closed: make(chan struct{})}
+			v.mu.Unlock()
 		}
 		return res, err
 	})
@@ -156,13 +177,14 @@ type heldBody struct {
 	io.ReadCloser
 	valve  *valve
 	plural string
+	number int
 	once   sync.Once
 	closed chan struct{}
 }
 
 func (b *heldBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if !b.valve.pass(b.plural, b.closed) {
+	if !b.valve.pass(b) {
 		return 0, io.ErrClosedPipe
 	}
 	return n, err
@@ -345,6 +367,8 @@ func TestReplicas(t *testing.T) {
 	t.Run("clients of a dead replica go on at another", func(t *testing.T) { clientsGoOn(t, c, b) })
 	t.Run("an idle kind does not hold up endpoints", func(t *testing.T) { idleKindsAreProven(t, c, b) })
 	t.Run("a replica behind does not roll back", func(t *testing.T) { behindDoesNotRollBack(t, c, b) })
+	t.Run("a watch that has died without a word is made anew", func(t *testing.T) { deadWatchIsMadeAnew(t, c, b) })
+	t.Run("a position of another cluster is not waited for", func(t *testing.T) { foreignPositionIsNotWaitedFor(t, c, b) })
 }
 
 func clientsGoOn(t *testing.T, c *cluster, b *replica) {
@@ -448,6 +472,66 @@ func behindDoesNotRollBack(t *testing.T, c *cluster, b *replica) {
 	}
 	if err := knows(b, "old", false); err != nil {
 		t.Error(err)
+	}
+}
+
+func deadWatchIsMadeAnew(t *testing.T, c *cluster, b *replica) {
+	a := newReplica(t, c)
+	f := newTravellers(t, 1, a, b)
+	b.valve.kill("virtualservices")
+	c.apply(webRoutesYAML(400))
+	f.reach(webRoutes, 400)
+	shown := f.shown()
+	a.die()
+	mesh.Eventually(t, func() error {
+		if p := b.latest().Complete(); p < shown {
+			return fmt.Errorf("b is complete up to %d of %d", p, shown)
+		}
+		return nil
+	})
+	c.apply(webRoutesYAML(401))
+	f.reach(webRoutes, 401)
+}
+
+func foreignPositionIsNotWaitedFor(t *testing.T, c *cluster, b *replica) {
+	conn, err := grpc.NewClient(b.XDS(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = stream.Send(&discoveryv3.DeltaDiscoveryRequest{
+		Node: &corev3.Node{Id: "immigrant"}, TypeUrl: xds.ClusterType,
+		InitialResourceVersions: map[string]string{clusterOf("web"): fmt.Sprintf("abc@%d", uint64(1)<<62)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mesh.Eventually(t, func() error {
+		if b.Flow().Source.Want(1 << 62) {
+			return errors.New("b takes it for a position")
+		}
+		return nil
+	})
+	c.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: later}\n") // the next snapshot
+	for {
+		res, err := stream.Recv()
+		if err != nil {
+			t.Fatalf("the cluster does not come: %v", err)
+		}
+		for _, r := range res.GetResources() {
+			if r.GetName() == clusterOf("web") {
+				return
+			}
+		}
+		if err := stream.Send(&discoveryv3.DeltaDiscoveryRequest{TypeUrl: res.GetTypeUrl(), ResponseNonce: res.GetNonce()}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
