@@ -10,6 +10,11 @@
 //	reflector → mirror ─┼→ queue → Apply, Synced
 //	CRDs → definitions ─┘ (starts and stops the mirrors of custom kinds)
 //
+// The queue keeps for each kind how far it has been read: the highest is the position seen, the lowest the complete one.
+// While somebody waits for a complete position (Want), the prover lists the kinds that are behind and have nothing to tell,
+// compares (mirror.prove), and makes a watch anew that withholds what a list shows. resourceVersions are compared across
+// kinds, which is right where all of them are kept in one etcd.
+//
 // A custom kind whose CustomResourceDefinition is absent counts as synced; when the definition comes the kind is read, and
 // when it goes its objects do. While the API server is away nothing changes.
 package kube
