@@ -1,51 +1,76 @@
 package push
 
-import "sync"
+import (
+	"sync"
+
+	"fairlead.io/fairlead/pkg/snapshot"
+)
 
 // book numbers the names of one type, so that a stream keeps what its client has in slices instead of maps: a name costs
 // a client ten bytes. A number stands for its name as long as anybody holds it; then it is given to another.
+//
+// It also remembers what the newest snapshot has under a name, for names that are the same for all nodes: the first
+// stream that looks finds it for all.
 type book struct {
-	mu    sync.Mutex
-	ids   map[string]uint32
-	names []string
-	holds []int32
-	free  []uint32
+	typeURL string
+
+	mu      sync.RWMutex // guards what follows
+	ids     map[string]uint32
+	entries []line
+	free    []uint32
+	seq     uint64 // the snapshot that known lines are of
 }
 
-func newBook() *book { return &book{ids: map[string]uint32{}} }
+// line is one name of a book. known tells that res is what every node is served under it.
+type line struct {
+	name  string
+	res   *snapshot.Resource
+	holds int32
+	known bool
+}
 
-// hold gives the number of a name, and keeps it for the caller until release.
-func (b *book) hold(name string) uint32 {
+func newBook(typeURL string) *book { return &book{typeURL: typeURL, ids: map[string]uint32{}} }
+
+// hold gives the numbers of names, and keeps them for the caller until release.
+func (b *book) hold(names ...string) []uint32 {
+	ids := make([]uint32, len(names))
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for i, name := range names {
+		ids[i] = b.holdOne(name)
+	}
+	return ids
+}
+
+func (b *book) holdOne(name string) uint32 {
 	id, ok := b.ids[name]
 	if !ok {
 		if n := len(b.free); n > 0 {
 			id, b.free = b.free[n-1], b.free[:n-1]
-			b.names[id] = name
+			b.entries[id] = line{name: name}
 		} else {
-			id = uint32(len(b.names))
-			b.names, b.holds = append(b.names, name), append(b.holds, 0)
+			id = uint32(len(b.entries))
+			b.entries = append(b.entries, line{name: name})
 		}
 		b.ids[name] = id
 	}
-	b.holds[id]++
+	b.entries[id].holds++
 	return id
 }
 
 // find gives the number of a name that somebody holds.
 func (b *book) find(name string) (uint32, bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	b.mu.RLock()
+	defer b.mu.RUnlock()
 	id, ok := b.ids[name]
 	return id, ok
 }
 
 // name is the name of a number that the caller holds.
 func (b *book) name(id uint32) string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.names[id]
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.entries[id].name
 }
 
 // release gives back what hold has given.
@@ -53,10 +78,80 @@ func (b *book) release(ids ...uint32) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, id := range ids {
-		if b.holds[id]--; b.holds[id] == 0 {
-			delete(b.ids, b.names[id])
-			b.names[id] = ""
+		e := &b.entries[id]
+		if e.holds--; e.holds == 0 {
+			delete(b.ids, e.name)
+			*e = line{}
 			b.free = append(b.free, id)
+		}
+	}
+}
+
+// found is what a snapshot has under a name.
+type found struct {
+	id   uint32
+	name string
+	res  *snapshot.Resource
+}
+
+// look finds what a snapshot has for a node of these variants under numbers that the caller holds.
+func (b *book) look(s snapshot.Snapshot, variants []string, ids ...uint32) []found {
+	out := make([]found, len(ids))
+	var unknown []int
+	b.mu.RLock()
+	current := b.seq == s.Seq()
+	for i, id := range ids {
+		e := &b.entries[id]
+		out[i] = found{id, e.name, e.res}
+		if !current || !e.known {
+			unknown = append(unknown, i)
+		}
+	}
+	b.mu.RUnlock()
+	if len(unknown) == 0 {
+		return out
+	}
+	shared := unknown[:0]
+	for _, i := range unknown {
+		r, same := s.Shared(b.typeURL, out[i].name)
+		if same {
+			shared = append(shared, i)
+		} else {
+			r = s.Lookup(variants, b.typeURL, out[i].name)
+		}
+		out[i].res = r
+	}
+	if current {
+		b.learn(s.Seq(), out, shared)
+	}
+	return out
+}
+
+func (b *book) learn(seq uint64, list []found, at []int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.seq != seq {
+		return
+	}
+	for _, i := range at {
+		e := &b.entries[list[i].id]
+		e.res, e.known = list[i].res, true
+	}
+}
+
+// turn makes what is known that of a later snapshot: all but what changed. Without a list everything did.
+func (b *book) turn(seq uint64, changed []snapshot.Key, all bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.seq = seq
+	if all {
+		for i := range b.entries {
+			b.entries[i].known, b.entries[i].res = false, nil
+		}
+	}
+	for _, k := range changed {
+		if id, ok := b.ids[k.Name]; ok && k.Type == b.typeURL {
+			b.entries[id].known, b.entries[id].res = false, nil
 		}
 	}
 }

@@ -41,7 +41,7 @@ func res(t testing.TB, typeURL, name, text string, pos uint64) *snapshot.Resourc
 	case listenerType:
 		m = &listener.Listener{Name: name, StatPrefix: text}
 	case routeType:
-		m = &route.RouteConfiguration{Name: name, InternalOnlyHeaders: []string{text}}
+		m = &route.RouteConfiguration{Name: name, InternalOnlyHeaders: []string{text}, Vhds: &route.Vhds{}}
 	case virtualHostType:
 		m = &route.VirtualHost{Name: name, Domains: []string{text}}
 	default:

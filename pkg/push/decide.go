@@ -21,12 +21,13 @@ const (
 func foreign(r *snapshot.Resource) bool { return r != nil && r.Body == nil }
 
 // decide compares what a client has of a name with what it should have.
-func (st *stream) decide(w *watch, id uint32, name string, n need, trial bool) (item, choice) {
+func (st *stream) decide(w *watch, f found, n need, trial bool) (item, choice) {
+	id, name := f.id, f.name
 	it := item{id: id, need: n, prev: w.has(id)}
-	if !st.wants(w, name) {
+	if w.at(id)&subscribed == 0 && !st.covers(w, name) {
 		return it, skip
 	}
-	res := st.find(w, id, name)
+	res := st.cut(w, id, f.res)
 	behind := st.behind(w, &it)
 	if res == nil {
 		do := st.decideGone(w, name, &it, behind)

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -212,6 +213,23 @@ func TestLargeResponsesAreSplit(t *testing.T) {
 		if messages != 3 {
 			t.Errorf("%d messages, want 3", messages)
 		}
+	})
+}
+
+// A route table that is whole in itself has no virtual hosts to wait for.
+func TestWholeRouteTable(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, r *rig) {
+		whole, err := snapshot.Encode("whole", &route.RouteConfiguration{Name: "whole"}, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.src.Update(1, []*snapshot.Resource{whole})
+		c := r.client("n")
+		c.subscribe(virtualHostType)
+		c.expect("VirtualHost")
+		c.subscribe(routeType, "whole")
+		c.expect("RouteConfiguration +whole")
+		c.quiet()
 	})
 }
 

@@ -11,46 +11,68 @@ import (
 // (Envoy warms a changed cluster with the next update of its set), a new route configuration its virtual hosts, and a
 // scope its routes.
 func (st *stream) after(w *watch, items []item) {
-	for i := range items {
-		it := &items[i]
-		if it.res == nil {
-			continue
-		}
-		switch w.url {
-		case clusterType:
-			st.follow(endpointType, it.res.Name, force)
-		case scopedRouteType:
-			st.follow(routeType, routesOf(it.res.GetBody()), changed)
-		case routeType:
-			if it.prev == nil {
+	switch w.url {
+	case clusterType:
+		st.follow(endpointType, namesOf(items, func(r *snapshot.Resource) string { return r.Name }), force)
+	case scopedRouteType:
+		st.follow(routeType, namesOf(items, func(r *snapshot.Resource) string { return routesOf(r.GetBody()) }), changed)
+	case routeType:
+		for i := range items {
+			if it := &items[i]; it.prev == nil && discovers(it.res) {
 				st.markHosts(it.res.Name, force)
 			}
 		}
 	}
 }
 
-// follow makes the transition wait until the client has a resource that the one just sent refers to. Envoy asks for it
-// when it has none; of another client that shows no interest in the type nothing is awaited, and gRPC does its own waiting.
-func (st *stream) follow(typeURL, name string, n need) {
-	w := st.watch(typeURL)
-	subscribed := w.active && st.wants(w, name)
-	if name == "" || !w.active && st.agent != "envoy" || !subscribed && st.node.GRPC() {
-		return
-	}
-	if st.view(w).Lookup(st.variants, typeURL, name) == nil {
-		if subscribed && n == force {
-			w.mark(name, ask) // a cluster that lost its endpoints must not warm for ever
+func namesOf(items []item, name func(*snapshot.Resource) string) (names []string) {
+	for i := range items {
+		if r := items[i].res; r != nil {
+			if n := name(r); n != "" {
+				names = append(names, n)
+			}
 		}
+	}
+	return names
+}
+
+// follow makes the transition wait until the client has the resources that those just sent refer to. Envoy asks for them
+// when it has none; of another client that shows no interest in the type nothing is awaited.
+func (st *stream) follow(typeURL string, names []string, n need) {
+	w := st.watch(typeURL)
+	if len(names) == 0 || !w.active && st.agent != "envoy" {
 		return
 	}
-	if subscribed && n == changed {
-		return // it has its own place in the order
+	for _, f := range w.book.look(st.view(w), st.variants, w.slotsOf(names...)...) {
+		asked := w.active && (w.at(f.id)&subscribed != 0 || st.covers(w, f.name))
+		switch {
+		case f.res == nil && asked && n == force:
+			w.markSlot(f.id, ask) // a cluster that lost its endpoints must not warm for ever
+		case f.res == nil, asked && n == changed:
+			w.tidy(f.id) // nothing to wait for, or it has its own place in the order
+		default:
+			w.add(&w.awaited, f.id)
+			if asked {
+				w.markSlot(f.id, n)
+			}
+		}
 	}
-	id := w.slot(name)
-	w.add(&w.awaited, id)
-	if subscribed {
-		w.markSlot(id, n)
+}
+
+// discovers tells whether a route configuration has its virtual hosts by discovery (RouteConfiguration.vhds, field 9).
+func discovers(r *snapshot.Resource) bool {
+	for b := r.GetBody(); len(b) > 0; {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 || num == 9 {
+			return n >= 0
+		}
+		b = b[n:]
+		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
+			return false
+		}
+		b = b[n:]
 	}
+	return false
 }
 
 // routesOf reads route_configuration_name (field 2) of an encoded ScopedRouteConfiguration, without decoding the rest:

@@ -160,7 +160,7 @@ func FuzzRequests(f *testing.F) {
 			}
 		}
 		for typeURL, b := range srv.books {
-			if len(b.ids) != 0 || len(b.free) != len(b.names) {
+			if len(b.ids) != 0 || len(b.free) != len(b.entries) {
 				t.Fatalf("names of %s are still held for a stream that has ended: %v", typeURL, b.ids)
 			}
 		}

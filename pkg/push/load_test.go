@@ -155,5 +155,9 @@ func (c *counted) Get(k snapshot.Key) *snapshot.Resource {
 func (c *counted) Lookup(variants []string, typeURL, name string) *snapshot.Resource {
 	return snapshot.Pick(c, variants, typeURL, name)
 }
+
+func (c *counted) Shared(typeURL, name string) (*snapshot.Resource, bool) {
+	return c.Get(snapshot.Key{Type: typeURL, Name: name}), true
+}
 func (c *counted) Prefix(string, string, func(*snapshot.Resource) bool) {}
 func (c *counted) Range(string, func(*snapshot.Resource) bool)          {}

@@ -98,14 +98,14 @@ func (st *stream) collect(w *watch, now time.Time) (items []item) {
 	queue := w.list(&w.dirty)
 	items = make([]item, 0, len(queue))
 	size := 0
-	for _, id := range queue {
-		name, n := w.book.name(id), w.needOf(id)
-		if n == changed && st.clusterPending(w, name, now) {
+	for _, f := range w.book.look(st.view(w), st.variants, queue...) {
+		id, n := f.id, w.needOf(f.id)
+		if n == changed && st.clusterPending(w, f.name, now) {
 			continue
 		}
-		it, do := st.decide(w, id, name, n, false)
+		it, do := st.decide(w, f, n, false)
 		if do == send || do == absent {
-			if size += len(name) + 64 + len(it.res.GetBody()); size > st.srv.cfg.MaxResponse && len(items) > 0 && !(st.world && whole(w.url)) {
+			if size += len(f.name) + it.res.Size(); size > st.srv.cfg.MaxResponse && len(items) > 0 && !(st.world && whole(w.url)) {
 				return items
 			}
 			items = append(items, it)
@@ -138,23 +138,26 @@ func (st *stream) expand(w *watch) {
 	})
 	if rds := st.watches[routeType]; w.url == virtualHostType && w.answer && rds != nil {
 		rds.each(func(id uint32) {
-			if rds.at(id)&subscribed != 0 {
-				st.markHosts(rds.book.name(id), ask)
+			if r := rds.has(id); discovers(r) {
+				st.markHosts(r.Name, ask)
 			}
 		})
 	}
 	if !w.wildcard && w.url != virtualHostType {
 		return
 	}
+	var names []string
 	cut := scoped(w)
 	st.view(w).Range(w.url, func(r *snapshot.Resource) bool {
-		if r.Variant == "" || slices.Contains(st.variants, r.Variant) {
-			if !cut || r.Audience == nil || st.scope.Sees(r.Audience) {
-				w.mark(r.Name, changed)
-			}
+		mine := r.Variant == "" || slices.Contains(st.variants, r.Variant)
+		if mine && (!cut || r.Audience == nil || st.scope.Sees(r.Audience)) {
+			names = append(names, r.Name)
 		}
 		return true
 	})
+	for _, id := range w.slotsOf(names...) {
+		w.markSlot(id, changed)
+	}
 }
 
 // clusterPending holds an endpoint set whose cluster is about to change: Envoy would need it again. It must not hold what
@@ -186,9 +189,10 @@ func (st *stream) view(w *watch) snapshot.Snapshot {
 // removals plans what a type removes.
 func (st *stream) removals(w *watch, now time.Time) *reply {
 	var items []item
-	for _, id := range w.list(&w.drop) {
+	for _, f := range w.book.look(st.view(w), st.variants, w.list(&w.drop)...) {
+		id := f.id
 		w.remove(&w.drop, id)
-		switch it, do := st.decide(w, id, w.book.name(id), changed, false); do {
+		switch it, do := st.decide(w, f, changed, false); do {
 		case remove:
 			items = append(items, it)
 			continue
@@ -226,7 +230,7 @@ func (st *stream) send(w *watch, items []item, trial bool, now time.Time) *reply
 			w.forget(it.id)
 			continue
 		}
-		bytes += len(it.res.GetBody())
+		bytes += it.res.Size()
 		msg.resources = append(msg.resources, it.res)
 		w.set(it.id, it.res)
 		w.raise(it.id, flying)

@@ -154,7 +154,9 @@ func (st *stream) subscribe(w *watch, name string, first bool) error {
 	w.markSlot(id, n)
 	switch w.url {
 	case routeType:
-		st.markHosts(name, n)
+		if vhds := st.watches[virtualHostType]; vhds != nil && st.latest != nil && discovers(st.find(w, id, name)) {
+			st.markHosts(name, n)
+		}
 	case virtualHostType:
 		st.markHosts(name, changed)
 	}
@@ -199,9 +201,11 @@ func (st *stream) unsubscribe(w *watch, name string) {
 // wants tells whether the client is subscribed to a name. Envoy subscribes to virtual hosts as a wildcard once, and
 // means those of the route configurations that it has; other clients may name a route configuration.
 func (st *stream) wants(w *watch, name string) bool {
-	if w.asks(name) {
-		return true
-	}
+	return w.asks(name) || st.covers(w, name)
+}
+
+// covers tells whether the client wants a name without asking for it by name.
+func (st *stream) covers(w *watch, name string) bool {
 	if w.url != virtualHostType {
 		return w.wildcard
 	}

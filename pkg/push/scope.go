@@ -8,6 +8,11 @@ func scoped(w *watch) bool { return w.wildcard && w.url != listenerType }
 // find gives what the client should have under a name, or nil.
 func (st *stream) find(w *watch, id uint32, name string) *snapshot.Resource {
 	r := st.view(w).Lookup(st.variants, w.url, name)
+	return st.cut(w, id, r)
+}
+
+// cut gives a resource, or nil when it is not for the node.
+func (st *stream) cut(w *watch, id uint32, r *snapshot.Resource) *snapshot.Resource {
 	if r != nil && r.Audience != nil && scoped(w) && w.at(id)&subscribed == 0 && !st.scope.Sees(r.Audience) {
 		return nil
 	}

@@ -83,7 +83,7 @@ func New(cfg Config) *Server {
 	cfg.Admitted = orDefault(cfg.Admitted, 32)
 	s := &Server{
 		cfg: cfg, metrics: newMetrics(cfg.Registry), closing: make(chan struct{}), admission: newAdmission(cfg.Admitted),
-		streams: map[uint64]*stream{}, books: map[string]*book{}, others: newBook(),
+		streams: map[uint64]*stream{}, books: map[string]*book{}, others: newBook(""),
 	}
 	s.quarantine = newQuarantine(cfg.RetryMin, cfg.RetryMax, s.metrics.quarantined)
 	s.status = newStatus(s)
@@ -157,7 +157,7 @@ func (s *Server) bookOf(typeURL string) *book {
 	defer s.bookMu.Unlock()
 	b := s.books[typeURL]
 	if b == nil {
-		b = newBook()
+		b = newBook(typeURL)
 		s.books[typeURL] = b
 	}
 	return b
@@ -196,6 +196,7 @@ func (s *Server) observe(snap snapshot.Snapshot) time.Time {
 	if !ok {
 		keys = s.allKeys(snap)
 	}
+	s.turn(snap.Seq(), keys, !ok)
 	for _, k := range keys {
 		r := snap.Get(k)
 		s.quarantine.prune(k, r)
@@ -203,6 +204,15 @@ func (s *Server) observe(snap snapshot.Snapshot) time.Time {
 	}
 	s.seen = snap
 	return s.published
+}
+
+// turn brings the books to a snapshot.
+func (s *Server) turn(seq uint64, keys []snapshot.Key, all bool) {
+	s.bookMu.Lock()
+	defer s.bookMu.Unlock()
+	for _, b := range s.books {
+		b.turn(seq, keys, all)
+	}
 }
 
 // allKeys lists what a snapshot has, and what was tracked before it.

@@ -62,20 +62,29 @@ func (s *slots) lookup(name string) (uint32, bool) {
 }
 
 // slot gives the slot of a name, and takes it in use: the caller marks it, or tidies it.
-func (s *slots) slot(name string) uint32 {
-	id := s.book.hold(name)
-	for int(id/pageSize) >= len(s.pages) {
-		s.pages = append(s.pages, nil)
+func (s *slots) slot(name string) uint32 { return s.slotsOf(name)[0] }
+
+// slotsOf is slot for many names.
+func (s *slots) slotsOf(names ...string) []uint32 {
+	ids := s.book.hold(names...)
+	var twice []uint32
+	for _, id := range ids {
+		for int(id/pageSize) >= len(s.pages) {
+			s.pages = append(s.pages, nil)
+		}
+		p := &s.pages[id/pageSize]
+		if *p == nil {
+			*p = &page{}
+		}
+		if (*p).marks[id%pageSize]&owned != 0 {
+			twice = append(twice, id)
+		}
+		(*p).marks[id%pageSize] |= owned
 	}
-	p := &s.pages[id/pageSize]
-	if *p == nil {
-		*p = &page{}
+	if len(twice) > 0 {
+		s.book.release(twice...)
 	}
-	if (*p).marks[id%pageSize]&owned != 0 {
-		s.book.release(id)
-	}
-	(*p).marks[id%pageSize] |= owned
-	return id
+	return ids
 }
 
 func (s *slots) at(id uint32) marks {
@@ -160,8 +169,11 @@ func (s *slots) remove(t *set, id uint32) {
 		return
 	}
 	s.lower(id, t.mark)
-	if t.n--; t.n == 0 {
-		t.queue = t.queue[:0]
+	if t.n--; t.n > 0 {
+		return
+	}
+	if t.queue = t.queue[:0]; cap(t.queue) > pageSize {
+		t.queue = nil // a client has thousands at its beginning, and few ever after
 	}
 }
 

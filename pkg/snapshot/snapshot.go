@@ -41,6 +41,7 @@ type Resource struct {
 	Stub bool
 
 	wire mem.Buffer
+	size int
 }
 
 // GetBody is the encoded message; nil for no resource.
@@ -49,6 +50,17 @@ func (r *Resource) GetBody() []byte {
 		return nil
 	}
 	return r.Body.GetValue()
+}
+
+// Size is the length of the encoded resource in bytes; 0 for no resource.
+func (r *Resource) Size() int {
+	switch {
+	case r == nil:
+		return 0
+	case r.size == 0:
+		return len(r.Name) + len(r.Body.GetValue())
+	}
+	return r.size
 }
 
 // Version is the xDS version: content hash, and watch position.
@@ -113,6 +125,8 @@ type Snapshot interface {
 	Get(Key) *Resource
 	// Lookup finds what a node of these Variants is served under a name, or nil.
 	Lookup(variants []string, typeURL, name string) *Resource
+	// Shared gives what all nodes are served under a name (nil when there is none); false when that depends on the node.
+	Shared(typeURL, name string) (r *Resource, same bool)
 	// Range calls fn for every resource of a type in name order until it returns false; Prefix for those whose name
 	// begins with prefix.
 	Range(typeURL string, fn func(*Resource) bool)

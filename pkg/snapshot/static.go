@@ -114,13 +114,18 @@ type static struct {
 	newer  chan struct{}
 	byKey  map[Key]*Resource
 	byType map[string][]*Resource
-	scopes map[string]*model.NodeScope
-	log    [][]Key // log[len-1] are the changes of seq
+	// various are the types and names of which nodes are served different variants.
+	various map[[2]string]bool
+	scopes  map[string]*model.NodeScope
+	log     [][]Key // log[len-1] are the changes of seq
 }
 
 func (s *static) index() {
-	s.byType = map[string][]*Resource{}
+	s.byType, s.various = map[string][]*Resource{}, map[[2]string]bool{}
 	for _, r := range s.byKey {
+		if r.Variant != "" {
+			s.various[[2]string{r.Type, r.Name}] = true
+		}
 		s.byType[r.Type] = append(s.byType[r.Type], r)
 	}
 	for _, l := range s.byType {
@@ -147,6 +152,10 @@ func (s *static) Published() time.Time   { return s.at }
 func (s *static) Get(k Key) *Resource    { return s.byKey[k] }
 func (s *static) Lookup(variants []string, typeURL, name string) *Resource {
 	return Pick(s, variants, typeURL, name)
+}
+
+func (s *static) Shared(typeURL, name string) (*Resource, bool) {
+	return s.byKey[Key{typeURL, name, ""}], !s.various[[2]string{typeURL, name}]
 }
 
 func (s *static) Prefix(typeURL, prefix string, fn func(*Resource) bool) {

@@ -48,6 +48,6 @@ func (r *Resource) seal(body []byte) {
 	b = protowire.AppendString(b, r.Type)
 	b = protowire.AppendTag(b, anyValue, protowire.BytesType)
 	b = protowire.AppendBytes(b, body)
-	r.wire = mem.SliceBuffer(b)
+	r.wire, r.size = mem.SliceBuffer(b), len(b)
 	r.Body = &anypb.Any{TypeUrl: r.Type, Value: b[len(b)-len(body) : len(b) : len(b)]}
 }

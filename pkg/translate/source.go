@@ -64,13 +64,28 @@ func (v view) Lookup(variants []string, typeURL, name string) *snapshot.Resource
 		return nil
 	}
 	r, _, next := t.GetNext(v.s, name)
-	if len(next) > len(name) && next[len(name)] == ' ' && next[:len(name)] == name {
+	if variantOf(next, name) {
 		r = snapshot.Pick(v, variants, typeURL, name)
 	}
 	if r == nil && slices.Contains(variants, snapshot.GRPCVariant) {
 		return v.o.grpc.made(v.s, typeURL, name)
 	}
 	return r
+}
+
+// Shared implements snapshot.Snapshot. Where there is nothing, gRPC clients may still have something made for them.
+func (v view) Shared(typeURL, name string) (*snapshot.Resource, bool) {
+	t, ok := v.o.byType[typeURL]
+	if !ok {
+		return nil, false
+	}
+	r, _, next := t.GetNext(v.s, name)
+	return r, r != nil && !variantOf(next, name)
+}
+
+// variantOf tells whether a row is a variant of a name.
+func variantOf(row, name string) bool {
+	return len(row) > len(name) && row[len(name)] == ' ' && row[:len(name)] == name
 }
 
 // Prefix implements snapshot.Snapshot.
