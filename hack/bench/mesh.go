@@ -73,8 +73,11 @@ func (m *mesh) fill(ctx context.Context, crds []string) (err error) {
 		{"namespaces", len(names), func(ctx context.Context, i int) error {
 			return m.create(ctx, namespaceGVR, object{"apiVersion": "v1", "kind": "Namespace", "metadata": meta("", names[i])})
 		}},
-		{"nodes", nodes, func(ctx context.Context, i int) error { return m.create(ctx, nodeGVR, node(i)) }},
-		{"pods", m.pods, func(ctx context.Context, i int) error { return m.createPod(ctx, i/perService, i%perService) }},
+		{"nodes", nodes, func(ctx context.Context, i int) error { return m.create(ctx, nodeGVR, node(fmt.Sprintf("node-%d", i))) }},
+		{"pods", m.pods, func(ctx context.Context, i int) error {
+			i, j := i/perService, i%perService
+			return m.createPod(ctx, pod(namespaceOf(i), podName(i, j), serviceName(i), nodeOf(i, j), endpointAddress(i, j)))
+		}},
 		{"services", m.services, func(ctx context.Context, i int) error {
 			return m.createService(ctx, service(namespaceOf(i), serviceName(i), clusterIP(i)), m.slice(i, ""))
 		}},
@@ -141,19 +144,6 @@ func (m *mesh) createService(ctx context.Context, service, slice object) error {
 		return err
 	}
 	return m.create(ctx, sliceGVR, slice)
-}
-
-// createPod makes a running Pod, which takes two writes: the first one's status is dropped by the API server.
-func (m *mesh) createPod(ctx context.Context, i, j int) error {
-	u := &unstructured.Unstructured{Object: pod(i, j)}
-	pods := m.resource(podGVR, u.GetNamespace())
-	made, err := pods.Create(ctx, u, metav1.CreateOptions{})
-	if err != nil {
-		return err
-	}
-	made.Object["status"] = pod(i, j)["status"]
-	_, err = pods.UpdateStatus(ctx, made, metav1.UpdateOptions{})
-	return err
 }
 
 // replace writes an object over the one of its name, whatever version that has.

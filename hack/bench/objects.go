@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -21,8 +20,7 @@ const (
 	newHome      = "bench-1"   // the namespace of Services that come and go
 	gatewayName  = "edge"      //
 	secretName   = "edge-cert" //
-	podsPerNode  = 100
-	destinations = 20 // DestinationRules
+	destinations = 20          // DestinationRules
 )
 
 var (
@@ -34,6 +32,7 @@ var (
 	sliceGVR       = schema.GroupVersionResource{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"}
 	virtualGVR     = schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "virtualservices"}
 	destinationGVR = schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "destinationrules"}
+	sidecarGVR     = schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "sidecars"}
 	classGVR       = schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "gatewayclasses"}
 	gatewayGVR     = schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "gateways"}
 	routeGVR       = schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "httproutes"}
@@ -67,10 +66,6 @@ func endpointAddress(i, j int) string {
 	return fmt.Sprintf("10.%d.%d.%d", 128+k/62500, (k/250)%250, k%250+1)
 }
 
-func podName(i, j int) string { return fmt.Sprintf("svc-%d-%d", i, j) }
-
-func nodeName(i, j int) string { return fmt.Sprintf("node-%d", (i*perService+j)/podsPerNode) }
-
 // slice is the EndpointSlice of the i-th Service; last, when given, stands in the place of its last address. With pods, the
 // endpoints refer to them.
 func (m *mesh) slice(i int, last string) object {
@@ -80,7 +75,7 @@ func (m *mesh) slice(i int, last string) object {
 		if last != "" && j == perService-1 {
 			address = last
 		}
-		e := object{"addresses": list{address}, "conditions": object{"ready": true, "serving": true}, "nodeName": nodeName(i, j)}
+		e := object{"addresses": list{address}, "conditions": object{"ready": true, "serving": true}, "nodeName": nodeOf(i, j)}
 		if m.pods > 0 {
 			e["targetRef"] = object{"kind": "Pod", "namespace": namespaceOf(i), "name": podName(i, j)}
 		}
@@ -176,30 +171,4 @@ func gatewayService() (object, object) {
 	slice := endpointSlice(gatewayHome, name, list{object{"addresses": list{"10.200.0.1"}, "conditions": object{"ready": true}}})
 	slice["ports"] = list{object{"name": "http", "port": int64(80), "protocol": "TCP"}, object{"name": "https", "port": int64(443), "protocol": "TCP"}}
 	return s, slice
-}
-
-func pod(i, j int) object {
-	labels := object{"app": serviceName(i), "version": "v1"}
-	m := meta(namespaceOf(i), podName(i, j))
-	m["labels"] = labels
-	return object{
-		"apiVersion": "v1", "kind": "Pod", "metadata": m,
-		"spec": object{
-			"nodeName": nodeName(i, j), "serviceAccountName": "default", "automountServiceAccountToken": false,
-			"containers": list{object{"name": "app", "image": "app", "ports": list{object{"containerPort": int64(8080)}}}},
-		},
-		"status": object{
-			"phase": "Running", "podIP": endpointAddress(i, j), "podIPs": list{object{"ip": endpointAddress(i, j)}},
-			"conditions": list{object{"type": "Ready", "status": "True"}},
-		},
-	}
-}
-
-func node(i int) object {
-	m := meta("", fmt.Sprintf("node-%d", i))
-	m["labels"] = object{
-		"kubernetes.io/hostname": fmt.Sprintf("node-%d", i), "topology.kubernetes.io/region": "r",
-		"topology.kubernetes.io/zone": "z" + strings.Repeat("i", i%3),
-	}
-	return object{"apiVersion": "v1", "kind": "Node", "metadata": m}
 }

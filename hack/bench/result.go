@@ -25,7 +25,7 @@ type Conditions struct {
 // Run is every server measured once on a mesh of its own, and the floor.
 type Run struct {
 	Fairlead, Istiod, Floor Figures
-	// Scoped is Fairlead with clients that are scoped to 500 services.
+	// Scoped is Fairlead with clients that are scoped to a tenth of the services.
 	Scoped *Figures `json:",omitempty"`
 }
 
@@ -70,9 +70,15 @@ func medianRun(runs []Run) Run {
 		Istiod:   pick(func(r Run) Figures { return r.Istiod }),
 		Floor:    pick(func(r Run) Figures { return r.Floor }),
 	}
-	if len(runs) > 0 && runs[0].Scoped != nil {
-		scoped := pick(func(r Run) Figures { return *r.Scoped })
-		out.Scoped = &scoped
+	var scoped []Figures
+	for _, r := range runs {
+		if r.Scoped != nil {
+			scoped = append(scoped, *r.Scoped)
+		}
+	}
+	if len(scoped) > 0 {
+		m := medianFigures(scoped)
+		out.Scoped = &m
 	}
 	return out
 }

@@ -9,11 +9,12 @@ import (
 // measure is one run: Fairlead, the floor that is made of what it said, and istiod.
 func (p *parts) measure(ctx context.Context, o options) (out Run, err error) {
 	if o.has("fairlead") {
-		var s *script
-		if out.Fairlead, s, err = p.measureServer(ctx, o, fairleadKind(), p.fairlead, changeKinds(), false); err != nil {
+		var more extras
+		if out.Fairlead, more, err = p.measureServer(ctx, o, fairleadKind(), p.fairlead, changeKinds(), false); err != nil {
 			return out, err
 		}
-		if out.Floor, err = p.measureFloor(ctx, o, s); err != nil {
+		out.Scoped = more.scoped
+		if out.Floor, err = p.measureFloor(ctx, o, more.script); err != nil {
 			return out, err
 		}
 	}
@@ -39,37 +40,67 @@ func (p *parts) measurePods(ctx context.Context, o options) (out *Run, err error
 	return out, err
 }
 
-// measureServer measures one server on a fresh mesh; of Fairlead, it also takes down what it says.
-func (p *parts) measureServer(ctx context.Context, o options, kind kindOfServer, binary string, kinds []string, pods bool) (out Figures, s *script, err error) {
+// extras are what is measured of Fairlead alone: what it says to a client, and clients that are scoped.
+type extras struct {
+	script *script
+	scoped *Figures // nil when the clients were not scoped
+}
+
+// measureServer measures one server on a fresh mesh.
+func (p *parts) measureServer(ctx context.Context, o options, kind kindOfServer, binary string, kinds []string, pods bool) (out Figures, more extras, err error) {
 	out.Changes = map[string]Change{}
 	progress("%s: a kube-apiserver with %d services", kind.name, o.size)
 	m, err := newMesh(ctx, p.crds, o.size, pods)
 	if err != nil {
-		return out, nil, err
+		return out, more, err
 	}
 	defer func() { err = errors.Join(err, m.api.Stop()) }()
 	class, gateway := gatewayObjects(kind.class, kind.controller)
 	if err := errors.Join(m.create(ctx, classGVR, class), m.create(ctx, gatewayGVR, gateway)); err != nil {
-		return out, nil, err
+		return out, more, err
 	}
 	dir, err := os.MkdirTemp(p.dir, kind.name+"-")
 	if err != nil {
-		return out, nil, err
+		return out, more, err
 	}
 	b := &bench{opts: o, next: m.next, kind: kind, out: &out}
 	defer func() { err = errors.Join(err, b.stop()) }()
 	if err := b.start(ctx, dir, binary, m.kubeconfig); err != nil {
-		return out, nil, err
+		return out, more, err
 	}
 	for i, fleet := range profilesOf(kind) {
 		if err := b.fleet(ctx, fleet, kinds, i == 0); err != nil {
-			return out, nil, err
+			return out, more, err
 		}
 	}
-	if kind.name == "fairlead" {
-		s, err = b.record(ctx)
+	if kind.name != "fairlead" || pods {
+		return out, more, nil
 	}
-	return out, s, err
+	if more.script, err = b.record(ctx); err != nil {
+		return out, more, err
+	}
+	more.scoped, err = b.scoped(ctx, m)
+	return out, more, err
+}
+
+// scoped limits what the clients see, and connects them once more.
+func (b *bench) scoped(ctx context.Context, m *mesh) (*Figures, error) {
+	if err := errors.Join(m.scope(ctx, b.opts.clients), b.quiet(ctx, nil)); err != nil {
+		return nil, err
+	}
+	progress("  %d clients that see %d services each", b.opts.clients, m.services*2/namespaces)
+	c, cold, err := b.cold(ctx, profilesOf(b.kind)[0])
+	if c != nil {
+		c.Close()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if whole := b.out.Cold.BytesPerClient; cold.BytesPerClient > whole/2 {
+		progress("  no figures: the clients got %.0f of %.0f kB although Sidecars limit what they see", cold.BytesPerClient/1000, whole/1000)
+		return nil, nil
+	}
+	return &Figures{Cold: cold}, nil
 }
 
 // fleet connects the clients of a profile and makes the changes that they can see. Only the first profile's connecting counts.
