@@ -28,7 +28,7 @@ func (f *meshFlags) add(cmd *cobra.Command) {
 	fs := cmd.Flags()
 	fs.StringVar(&f.domain, "cluster-domain", d.ClusterDomain, "ends the names of Services")
 	fs.StringVar(&f.trust, "trust-domain", d.TrustDomain, "begins the SPIFFE identities of the mesh")
-	fs.StringVar(&f.root, "root-namespace", d.RootNamespace, "namespace of mesh-wide DestinationRules")
+	fs.StringVar(&f.root, "root-namespace", d.RootNamespace, "namespace of mesh-wide DestinationRules, and of the Sidecar that is the default of the mesh")
 	fs.StringVar(&f.controller, "controller", d.Controller, "name that a GatewayClass carries to be served")
 	fs.StringToStringVar(&f.labels, "gateway-labels", d.GatewayLabels, "labels that the selector of a Gateway of fairlead.io or networking.istio.io must be part of")
 	fs.StringVar(&f.address, "gateway-address", d.GatewayAddress.String(), "IP that listeners bind whose Gateway asks for none")

@@ -10,7 +10,8 @@ type Config struct {
 	TrustDomain string
 	// ServiceCIDRs are the ranges that the addresses of Services are taken from.
 	ServiceCIDRs []netip.Prefix
-	// RootNamespace holds mesh-wide defaults of DestinationRules ("fairlead-system", "istio-system").
+	// RootNamespace ("fairlead-system", "istio-system") holds mesh-wide defaults: of DestinationRules, and the Sidecar of
+	// namespaces that have none.
 	RootNamespace string
 	// Controller is the name that a GatewayClass carries to be ours.
 	Controller string
