@@ -29,7 +29,9 @@ type line struct {
 	known bool
 }
 
-func newBook(typeURL string) *book { return &book{typeURL: typeURL, ids: map[string]uint32{}} }
+func newBook(typeURL string, seq uint64) *book {
+	return &book{typeURL: typeURL, ids: map[string]uint32{}, seq: seq}
+}
 
 // hold gives the numbers of names, and keeps them for the caller until release.
 func (b *book) hold(names ...string) []uint32 {

@@ -58,6 +58,7 @@ type Server struct {
 	bookMu sync.Mutex       // guards what follows
 	books  map[string]*book // by type
 	others *book            // of all types that we do not know: strangers choose their names
+	turned uint64           // the snapshot that the books are of
 
 	deltaMu sync.Mutex // guards what follows
 	deltas  []delta
@@ -83,7 +84,7 @@ func New(cfg Config) *Server {
 	cfg.Admitted = orDefault(cfg.Admitted, 32)
 	s := &Server{
 		cfg: cfg, metrics: newMetrics(cfg.Registry), closing: make(chan struct{}), admission: newAdmission(cfg.Admitted),
-		streams: map[uint64]*stream{}, books: map[string]*book{}, others: newBook(""),
+		streams: map[uint64]*stream{}, books: map[string]*book{}, others: newBook("", 0),
 	}
 	s.quarantine = newQuarantine(cfg.RetryMin, cfg.RetryMax, s.metrics.quarantined)
 	s.status = newStatus(s)
@@ -157,7 +158,7 @@ func (s *Server) bookOf(typeURL string) *book {
 	defer s.bookMu.Unlock()
 	b := s.books[typeURL]
 	if b == nil {
-		b = newBook(typeURL)
+		b = newBook(typeURL, s.turned)
 		s.books[typeURL] = b
 	}
 	return b
@@ -210,6 +211,7 @@ func (s *Server) observe(snap snapshot.Snapshot) time.Time {
 func (s *Server) turn(seq uint64, keys []snapshot.Key, all bool) {
 	s.bookMu.Lock()
 	defer s.bookMu.Unlock()
+	s.turned = seq
 	for _, b := range s.books {
 		b.turn(seq, keys, all)
 	}
