@@ -14,7 +14,7 @@ suite() { # GO_TEST_ARGUMENTS...: shows all output, and keeps the line of each p
 }
 
 unit=()
-for d in api cmd pkg; do [ ! -d "$d" ] || unit+=("./$d/..."); done
+for d in api cmd pkg hack; do [ ! -d "$d" ] || unit+=("./$d/..."); done
 step "unit, golden, oracle, race" 900 suite -race -timeout 20m "${unit[@]}"
 step "real kube-apiserver, Envoy" 300 suite -timeout 15m ./integration/...
 

@@ -16,9 +16,10 @@ type row struct {
 	what    string
 	unit    string
 	of      func(Figures) (float64, bool)
-	atLeast float64 // so many times less than istiod's; 0 promises nothing
-	atMost  float64 // in unit; 0 promises nothing
-	floor   float64 // at most so many times the floor's; 0 promises nothing
+	missed  func(Figures) int // receipts that never came; nil where there are none
+	atLeast float64           // so many times less than istiod's; 0 promises nothing
+	atMost  float64           // in unit; 0 promises nothing
+	floor   float64           // at most so many times the floor's; 0 promises nothing
 }
 
 func rows() []row {
@@ -43,6 +44,7 @@ func rows() []row {
 		p := promised[kind]
 		add := func(p row, what, unit string, of func(Change) float64) {
 			p.what, p.unit = kind+", "+what, unit
+			p.missed = func(f Figures) int { return f.Changes[kind].Missed }
 			p.of = func(f Figures) (float64, bool) {
 				c, ok := f.Changes[kind]
 				return of(c), ok
@@ -112,6 +114,9 @@ func (r row) line(istiod, fairlead, floor Figures, judged bool) []string {
 		if f > r.atMost {
 			broken = append(broken, "goal")
 		}
+	}
+	if r.missed != nil && r.missed(fairlead) > 0 {
+		broken = append(broken, fmt.Sprintf("%d receipts", r.missed(fairlead)))
 	}
 	switch {
 	case len(required) == 0 && r.atMost == 0:
