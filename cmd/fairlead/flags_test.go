@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/push"
 	"fairlead.io/fairlead/pkg/snapshot"
 )
@@ -28,6 +29,8 @@ func TestServeNamesEveryWrongFlag(t *testing.T) {
 		{"--source=files:. --outbound 127.0.0.1:1,namespaces=a", "none of namespace, service-account and labels"},
 		{"--source=files:. --outbound 127.0.0.1:1,labels=app", "label \"app\" is not key=value"},
 		{"--source=files:. --service-cidr 10.0.0.1", "is not a range"},
+		{"--source=files:. --peers 10.0.0.1:15010", "--peers: address \"10.0.0.1:15010\" is not a loopback IP"},
+		{"--source=files:. --grace 0s", "--grace=0s: use a duration above 0"},
 		{"--source=files:. --log-level loud", "use debug, info, warn or error"},
 		{"--source=files:. --log-format xml", "use text or json"},
 	} {
@@ -121,7 +124,7 @@ func TestClientTable(t *testing.T) {
 		},
 	}}
 	var b strings.Builder
-	if err := clientTable(&b, list, now); err != nil {
+	if err := clientTable(&b, list, []barrier.Absent{{Node: "node-z", Since: now.Add(-time.Minute), Reason: "not connected"}}, now); err != nil {
 		t.Fatal(err)
 	}
 	want := strings.TrimPrefix(`

@@ -23,7 +23,8 @@ import (
 
 // runNode is the command xdsnode of the scripts: `xdsnode NODE XDS-SOCKET CONTROL-SOCKET` is a client of delta ADS that
 // subscribes to clusters, listeners and scopes, and to the endpoints and routes that those name. It connects again when the
-// stream ends. What it has is at http://CONTROL-SOCKET/have; /refuse?name=N makes it reject resources of that name.
+// stream ends. What it has is at http://CONTROL-SOCKET/have; /refuse?name=N makes it reject resources of that name,
+// /hold keeps it from answering until /release.
 func runNode() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -48,6 +49,9 @@ type node struct {
 
 	mu      sync.Mutex // guards what follows
 	refuse  map[string]bool
+	hold    bool // do not answer
+	held    []*discovery.DeltaDiscoveryRequest
+	stream  discovery.AggregatedDiscoveryService_DeltaAggregatedResourcesClient
 	have    map[string]map[string]string // by type and name: version
 	streams int
 	sent    int // resources received on the present stream
@@ -65,7 +69,7 @@ func (n *node) follow(ctx context.Context, socket string) error {
 		return err
 	}
 	n.mu.Lock()
-	n.streams, n.sent = n.streams+1, 0
+	n.streams, n.sent, n.stream, n.held = n.streams+1, 0, stream, nil
 	n.mu.Unlock()
 	for i, kind := range []string{"clusters", "listeners", "scopes"} {
 		req := &discovery.DeltaDiscoveryRequest{TypeUrl: admin.Kinds[kind][0], InitialResourceVersions: n.versions(kind)}
@@ -81,12 +85,26 @@ func (n *node) follow(ctx context.Context, socket string) error {
 		if err != nil {
 			return err
 		}
-		for _, req := range n.take(res) {
-			if err := stream.Send(req); err != nil {
-				return err
-			}
+		if err := n.reply(n.take(res)); err != nil {
+			return err
 		}
 	}
+}
+
+// reply sends, or keeps until /release what is to be sent.
+func (n *node) reply(list []*discovery.DeltaDiscoveryRequest) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.held = append(n.held, list...); n.hold {
+		return nil
+	}
+	for _, req := range n.held {
+		if err := n.stream.Send(req); err != nil {
+			return err
+		}
+	}
+	n.held = nil
+	return nil
 }
 
 func kindOf(typeURL string) string {
@@ -143,9 +161,18 @@ func (n *node) take(res *discovery.DeltaDiscoveryResponse) []*discovery.DeltaDis
 
 // ServeHTTP is the control socket.
 func (n *node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/release" {
+		n.mu.Lock()
+		n.hold = false
+		n.mu.Unlock()
+		_ = n.reply(nil)
+		return
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	switch r.URL.Path {
+	case "/hold":
+		n.hold = true
 	case "/refuse":
 		n.refuse[r.URL.Query().Get("name")] = true
 	case "/accept":

@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/push"
 )
 
@@ -18,7 +20,8 @@ func proxyStatusCommand() *cobra.Command {
 		Use:   "proxy-status [NODE]",
 		Short: "Show the connected Envoys: what they have, and whether they took it",
 		Long: "One line a node and type. SYNCED: all is acknowledged. SENT: an answer is awaited. STALE: there is more to tell.\n" +
-			"REJECTED: Envoy refused something; its words follow, and `fairlead check` or the objects' status say whose it is.",
+			"REJECTED: Envoy refused something; its words follow, and `fairlead check` or the objects' status say whose it is.\n" +
+			"ABSENT are nodes that are connected to no replica, or not up to date again: nobody waits for their acknowledgement.",
 		Example: "  fairlead proxy-status\n" +
 			"  fairlead proxy-status node-a --server unix:/run/fairlead/admin.sock -o json",
 		Args: cobra.MaximumNArgs(1),
@@ -34,22 +37,28 @@ func proxyStatusCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		list := []push.ClientInfo{}
+		list, absent := []push.ClientInfo{}, answer.Absent
 		for _, c := range answer.Clients {
 			if len(args) == 0 || c.Node.ID == args[0] {
 				list = append(list, c)
 			}
 		}
-		if len(args) > 0 && len(list) == 0 {
+		if len(args) > 0 {
+			absent = slices.DeleteFunc(absent, func(a barrier.Absent) bool { return a.Node != args[0] })
+		}
+		if len(args) > 0 && len(list)+len(absent) == 0 {
 			return fmt.Errorf("node %s is not connected; run `fairlead proxy-status` to see who is", args[0])
 		}
-		return out.print(cmd.OutOrStdout(), list, func(w io.Writer) error { return clientTable(w, list, time.Now()) })
+		return out.print(cmd.OutOrStdout(), list, func(w io.Writer) error { return clientTable(w, list, absent, time.Now()) })
 	}
 	return cmd
 }
 
-// clientTable prints one row a client and type, and what the clients refuse below it.
-func clientTable(w io.Writer, list []push.ClientInfo, now time.Time) error {
+// clientTable prints one row a client and type, and below it what the clients refuse, and who is missing.
+func clientTable(w io.Writer, list []push.ClientInfo, absent []barrier.Absent, now time.Time) error {
+	if len(list) == 0 && len(absent) > 0 {
+		return absentTable(w, absent, now)
+	}
 	if len(list) == 0 {
 		_, err := fmt.Fprintln(w, "no Envoy is connected; start one whose bootstrap names this server (fairlead demo --keep shows how)")
 		return err
@@ -75,10 +84,22 @@ func clientTable(w io.Writer, list []push.ClientInfo, now time.Time) error {
 		return err
 	}
 	if len(nacks) > 0 {
-		_, err := fmt.Fprintf(w, "\nrejected:\n  %s\n", strings.Join(nacks, "\n  "))
-		return err
+		fmt.Fprintf(w, "\nrejected:\n  %s\n", strings.Join(nacks, "\n  "))
+	}
+	if len(absent) > 0 {
+		fmt.Fprintln(w)
+		return absentTable(w, absent, now)
 	}
 	return nil
+}
+
+// absentTable prints the nodes that no answer is waited for.
+func absentTable(w io.Writer, absent []barrier.Absent, now time.Time) error {
+	rows := make([][]string, len(absent))
+	for i, a := range absent {
+		rows[i] = []string{a.Node, age(now.Sub(a.Since)), a.Reason}
+	}
+	return columns(w, []string{"ABSENT", "SINCE", "WHY"}, rows)
 }
 
 func state(t push.TypeInfo) string {

@@ -34,6 +34,9 @@ func TestScripts(t *testing.T) {
 			env.Setenv("XDS", filepath.Join(dir, "xds"))
 			env.Setenv("ADMIN", "unix:"+filepath.Join(dir, "admin"))
 			env.Setenv("NODE", filepath.Join(dir, "node"))
+			env.Setenv("XDS_B", filepath.Join(dir, "xds-b"))
+			env.Setenv("ADMIN_B", "unix:"+filepath.Join(dir, "admin-b"))
+			env.Setenv("NODE_B", filepath.Join(dir, "node-b"))
 			return os.Mkdir(filepath.Join(env.WorkDir, "live"), 0o755)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
@@ -26,6 +27,8 @@ type serveFlags struct {
 	xds, admin                  string
 	logLevel, logFormat         string
 	leaseNamespace              string
+	peers                       []string
+	grace                       time.Duration
 	mesh                        meshFlags
 }
 
@@ -59,7 +62,9 @@ func serveCommand(env environment) *cobra.Command {
 	fs.StringSliceVar(&f.compat, "compat", nil, "foreign API groups to serve from a cluster: istio (a folder's are always served)")
 	fs.StringVar(&f.xds, "xds-address", defaultXDS, "where to serve delta ADS: loopback IP:PORT or unix:/path")
 	fs.StringVar(&f.admin, "admin", defaultAdmin, "where to serve the admin interface: loopback IP:PORT or unix:/path")
-	fs.StringVar(&f.leaseNamespace, "lease-namespace", "", "namespace of the Lease that elects the one replica which writes conditions; without it this replica writes")
+	fs.StringVar(&f.leaseNamespace, "lease-namespace", "", "namespace of the Lease that elects the one replica which writes conditions, and of those by which replicas find one another; without it this replica writes")
+	fs.StringSliceVar(&f.peers, "peers", nil, "xDS addresses of other replicas, to know of their nodes too (this one's own may be among them); --lease-namespace finds them by itself")
+	fs.DurationVar(&f.grace, "grace", 30*time.Second, "how long a node, or a replica with its nodes, that has gone is waited for before an object counts as acknowledged without it")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	f.mesh.add(cmd)
@@ -68,7 +73,7 @@ func serveCommand(env environment) *cobra.Command {
 
 // config checks every flag and names all that are wrong at once.
 func (f *serveFlags) config(log io.Writer) (server.Config, error) {
-	cfg := server.Config{XDS: f.xds, Admin: f.admin, Version: version, Why: true}
+	cfg := server.Config{XDS: f.xds, Admin: f.admin, Peers: f.peers, Grace: f.grace, Version: version, Why: true}
 	var errs []error
 	var err error
 	if cfg.Log, err = logger(log, f.logLevel, f.logFormat); err != nil {
@@ -78,6 +83,14 @@ func (f *serveFlags) config(log io.Writer) (server.Config, error) {
 	for flag, address := range map[string]string{"--xds-address": f.xds, "--admin": f.admin} {
 		if _, err := server.ParseAddress(address); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", flag, err))
+		}
+	}
+	if f.grace <= 0 {
+		errs = append(errs, fmt.Errorf("--grace=%s: use a duration above 0, such as 30s", f.grace))
+	}
+	for _, p := range f.peers {
+		if _, err := server.ParseAddress(p); err != nil {
+			errs = append(errs, fmt.Errorf("--peers: %w", err))
 		}
 	}
 	if cfg.Mesh, err = f.mesh.config(strings.HasPrefix(f.source, "files:")); err != nil {

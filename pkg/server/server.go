@@ -139,7 +139,12 @@ func (s *Server) Run(ctx context.Context) error {
 	g.Go(func() error { return wrap("read source", s.cfg.Source.Run(inner, s.sink)) })
 	g.Go(func() error { return s.barrier.Run(inner) })
 	if s.registry != nil {
-		g.Go(func() error { return s.registry.Run(ctx) }) // others shall not look for one that is shutting down
+		g.Go(func() error { // ends with ctx: others shall not look for a replica that is draining
+			listed, end := context.WithCancel(ctx)
+			defer end()
+			defer context.AfterFunc(inner, end)()
+			return s.registry.Run(listed)
+		})
 	}
 	if s.conditions != nil {
 		g.Go(func() error { return wrap("write conditions", s.conditions.Run(inner)) })
