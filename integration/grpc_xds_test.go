@@ -8,13 +8,13 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"fairlead.io/fairlead/integration/grpcclient"
 	"fairlead.io/fairlead/integration/mesh"
+	"fairlead.io/fairlead/pkg/push"
 )
 
 // grpcCalls makes n calls and counts who answered, by address, and failures under their code.
@@ -158,7 +158,15 @@ func TestGRPCClientWaitsForNothing(t *testing.T) {
 		}
 		return nil
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second) // less than the 15 s
+	mesh.Eventually(t, func() error { // every cluster that it asks for is answered
+		for _, ty := range m.Server.Push().Clients()[0].Types {
+			if push.ShortType(ty.Type) == "Cluster" && (ty.Subscribed != 4 || ty.Resources != 4) {
+				return fmt.Errorf("%d clusters of %d", ty.Resources, ty.Subscribed)
+			}
+		}
+		return nil
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), mesh.Patience)
 	defer cancel()
 	for _, to := range []string{"nobody", "empty", "secured"} {
 		if from, err := c.Call(ctx, "to", to); status.Code(err) != codes.Unavailable {
