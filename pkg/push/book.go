@@ -34,14 +34,12 @@ func newBook(typeURL string, seq uint64) *book {
 }
 
 // hold gives the numbers of names, and keeps them for the caller until release.
-func (b *book) hold(names ...string) []uint32 {
-	ids := make([]uint32, len(names))
+func (b *book) hold(ids []uint32, names []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i, name := range names {
 		ids[i] = b.holdOne(name)
 	}
-	return ids
 }
 
 func (b *book) holdOne(name string) uint32 {
@@ -96,9 +94,27 @@ type found struct {
 	res  *snapshot.Resource
 }
 
+// chunk is how many names are looked at in one go: a client has thousands at its beginning, and what is said of them
+// between should not become garbage.
+const chunk = 256
+
+// each calls fn for what a snapshot has for a node of these variants under numbers that the caller holds, until fn
+// returns false.
+func (b *book) each(s snapshot.Snapshot, variants []string, ids []uint32, fn func(found) bool) {
+	var buf [chunk]found
+	for len(ids) > 0 {
+		n := min(chunk, len(ids))
+		for _, f := range b.look(buf[:n], s, variants, ids[:n]) {
+			if !fn(f) {
+				return
+			}
+		}
+		ids = ids[n:]
+	}
+}
+
 // look finds what a snapshot has for a node of these variants under numbers that the caller holds.
-func (b *book) look(s snapshot.Snapshot, variants []string, ids ...uint32) []found {
-	out := make([]found, len(ids))
+func (b *book) look(out []found, s snapshot.Snapshot, variants []string, ids []uint32) []found {
 	var unknown []int
 	b.mu.RLock()
 	current := b.seq == s.Seq()

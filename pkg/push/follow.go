@@ -13,9 +13,9 @@ import (
 func (st *stream) after(w *watch, items []item) {
 	switch w.url {
 	case clusterType:
-		st.follow(endpointType, namesOf(items, func(r *snapshot.Resource) string { return r.Name }), force)
+		st.follow(endpointType, items, func(r *snapshot.Resource) string { return r.Name }, force)
 	case scopedRouteType:
-		st.follow(routeType, namesOf(items, func(r *snapshot.Resource) string { return routesOf(r.GetBody()) }), changed)
+		st.follow(routeType, items, func(r *snapshot.Resource) string { return routesOf(r.GetBody()) }, changed)
 	case routeType:
 		for i := range items {
 			if it := &items[i]; it.prev == nil && discovers(it.res) {
@@ -25,25 +25,25 @@ func (st *stream) after(w *watch, items []item) {
 	}
 }
 
-func namesOf(items []item, name func(*snapshot.Resource) string) (names []string) {
-	for i := range items {
-		if r := items[i].res; r != nil {
-			if n := name(r); n != "" {
-				names = append(names, n)
-			}
-		}
-	}
-	return names
-}
-
-// follow makes the transition wait until the client has the resources that those just sent refer to. Envoy asks for them
-// when it has none; of another client that shows no interest in the type nothing is awaited.
-func (st *stream) follow(typeURL string, names []string, n need) {
+// follow makes the transition wait until the client has the resources that those just sent refer to by name. Envoy asks
+// for them when it has none; of another client that shows no interest in the type nothing is awaited.
+func (st *stream) follow(typeURL string, items []item, name func(*snapshot.Resource) string, n need) {
 	w := st.watch(typeURL)
-	if len(names) == 0 || !w.active && st.agent != "envoy" {
+	if !w.active && st.agent != "envoy" {
 		return
 	}
-	for _, f := range w.book.look(st.view(w), st.variants, w.slotsOf(names...)...) {
+	batch := batch{then: func(names []string) { st.await(w, names, n) }}
+	for i := range items {
+		if r := items[i].res; r != nil {
+			batch.add(name(r))
+		}
+	}
+	batch.end()
+}
+
+func (st *stream) await(w *watch, names []string, n need) {
+	var ids [chunk]uint32
+	w.book.each(st.view(w), st.variants, w.open(ids[:], names), func(f found) bool {
 		asked := w.active && (w.at(f.id)&subscribed != 0 || st.covers(w, f.name))
 		switch {
 		case f.res == nil && asked && n == force:
@@ -56,6 +56,31 @@ func (st *stream) follow(typeURL string, names []string, n need) {
 				w.markSlot(f.id, n)
 			}
 		}
+		return true
+	})
+}
+
+// batch hands names on, a chunk at a time.
+type batch struct {
+	names [chunk]string
+	n     int
+	then  func([]string)
+}
+
+func (b *batch) add(name string) {
+	if name == "" {
+		return
+	}
+	b.names[b.n] = name
+	if b.n++; b.n == chunk {
+		b.end()
+	}
+}
+
+func (b *batch) end() {
+	n := b.n
+	if b.n = 0; n > 0 {
+		b.then(b.names[:n])
 	}
 }
 

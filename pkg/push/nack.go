@@ -216,7 +216,7 @@ func (st *stream) nextProbe(w *watch) (items []item, trial bool) {
 		w.probes = w.probes[1:]
 		for i, name := range p.names {
 			id := w.slot(name)
-			it, do := st.decide(w, w.book.look(st.view(w), st.variants, id)[0], p.needs[i], p.trial)
+			it, do := st.decide(w, st.found(w, id), p.needs[i], p.trial)
 			switch do {
 			case send, absent:
 				items = append(items, it)

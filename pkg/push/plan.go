@@ -98,19 +98,19 @@ func (st *stream) collect(w *watch, now time.Time) (items []item) {
 	queue := w.list(&w.dirty)
 	items = make([]item, 0, len(queue))
 	size := 0
-	for _, f := range w.book.look(st.view(w), st.variants, queue...) {
+	w.book.each(st.view(w), st.variants, queue, func(f found) bool {
 		id, n := f.id, w.needOf(f.id)
 		if n == changed && st.clusterPending(w, f.name, now) {
-			continue
+			return true
 		}
 		it, do := st.decide(w, f, n, false)
 		if do == send || do == absent {
 			if size += len(f.name) + it.res.Size(); size > st.srv.cfg.MaxResponse && len(items) > 0 && !(st.world && whole(w.url)) {
-				return items
+				return false
 			}
 			items = append(items, it)
 			w.take(id)
-			continue
+			return true
 		}
 		w.take(id)
 		w.remove(&w.awaited, id)
@@ -121,7 +121,8 @@ func (st *stream) collect(w *watch, now time.Time) (items []item) {
 			w.gate(id, n)
 		}
 		w.tidy(id)
-	}
+		return true
+	})
 	return items
 }
 
@@ -146,18 +147,21 @@ func (st *stream) expand(w *watch) {
 	if !w.wildcard && w.url != virtualHostType {
 		return
 	}
-	var names []string
+	batch := batch{then: func(names []string) {
+		var ids [chunk]uint32
+		for _, id := range w.open(ids[:], names) {
+			w.markSlot(id, changed)
+		}
+	}}
 	cut := scoped(w)
 	st.view(w).Range(w.url, func(r *snapshot.Resource) bool {
 		mine := r.Variant == "" || slices.Contains(st.variants, r.Variant)
 		if mine && (!cut || r.Audience == nil || st.scope.Sees(r.Audience)) {
-			names = append(names, r.Name)
+			batch.add(r.Name)
 		}
 		return true
 	})
-	for _, id := range w.slotsOf(names...) {
-		w.markSlot(id, changed)
-	}
+	batch.end()
 }
 
 // clusterPending holds an endpoint set whose cluster is about to change: Envoy would need it again. It must not hold what
@@ -189,20 +193,21 @@ func (st *stream) view(w *watch) snapshot.Snapshot {
 // removals plans what a type removes.
 func (st *stream) removals(w *watch, now time.Time) *reply {
 	var items []item
-	for _, f := range w.book.look(st.view(w), st.variants, w.list(&w.drop)...) {
+	w.book.each(st.view(w), st.variants, w.list(&w.drop), func(f found) bool {
 		id := f.id
 		w.remove(&w.drop, id)
 		switch it, do := st.decide(w, f, changed, false); do {
 		case remove:
 			items = append(items, it)
-			continue
+			return true
 		case later:
 			w.gate(id, changed)
 		case send:
 			w.markSlot(id, changed)
 		}
 		w.tidy(id)
-	}
+		return true
+	})
 	if len(items) == 0 {
 		return nil
 	}

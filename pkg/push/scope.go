@@ -5,6 +5,12 @@ import "fairlead.io/fairlead/pkg/snapshot"
 // scoped tells whether a type is cut to what the node may see. What is asked for by name follows from those.
 func scoped(w *watch) bool { return w.wildcard && w.url != listenerType }
 
+// found gives what a snapshot has for the node under the name of a slot.
+func (st *stream) found(w *watch, id uint32) found {
+	var out [1]found
+	return w.book.look(out[:], st.view(w), st.variants, []uint32{id})[0]
+}
+
 // find gives what the client should have under a name, or nil.
 func (st *stream) find(w *watch, id uint32, name string) *snapshot.Resource {
 	r := st.view(w).Lookup(st.variants, w.url, name)

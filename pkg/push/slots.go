@@ -62,11 +62,15 @@ func (s *slots) lookup(name string) (uint32, bool) {
 }
 
 // slot gives the slot of a name, and takes it in use: the caller marks it, or tidies it.
-func (s *slots) slot(name string) uint32 { return s.slotsOf(name)[0] }
+func (s *slots) slot(name string) uint32 {
+	ids := [1]uint32{}
+	return s.open(ids[:], []string{name})[0]
+}
 
-// slotsOf is slot for many names.
-func (s *slots) slotsOf(names ...string) []uint32 {
-	ids := s.book.hold(names...)
+// open is slot for many names, into ids.
+func (s *slots) open(ids []uint32, names []string) []uint32 {
+	ids = ids[:len(names)]
+	s.book.hold(ids, names)
 	var twice []uint32
 	for _, id := range ids {
 		for int(id/pageSize) >= len(s.pages) {
