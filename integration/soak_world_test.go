@@ -139,7 +139,7 @@ func (w *soakWorld) one(n int64) error {
 	case kind < 12:
 		return w.patch(ctx, w.slices, name, map[string]any{"endpoints": endpointsAt(n)})
 	case kind < 17:
-		if kind == 12 {
+		if n%200 == 12 {
 			i, name = 0, "s0" // which one client refuses
 		}
 		return w.patch(ctx, w.rules, name, w.rule(i, fmt.Sprint(soakMark, n)))
