@@ -29,7 +29,7 @@ func (b *bench) record(ctx context.Context) (s *script, err error) {
 	if _, err := c.ready(ctx); err != nil {
 		return nil, err
 	}
-	if err := b.quiet(ctx, c); err != nil {
+	if err := b.quiet(ctx, c, b.kind.quiet, quietTimeout); err != nil {
 		return nil, err
 	}
 	s = &script{Cold: r.heard()}

@@ -11,6 +11,7 @@ import (
 const (
 	changeTimeout = time.Minute
 	quietTimeout  = time.Minute
+	restTimeout   = 3 * time.Minute
 	coldTimeout   = 5 * time.Minute
 )
 
@@ -41,7 +42,7 @@ func (b *bench) start(ctx context.Context, dir, binary, config string) error {
 	}
 	b.out.ReadyCPU = cpu.Seconds()
 	progress("  %s is ready after %.1f s (%.1f s of CPU)", b.kind.name, b.out.ReadySeconds, b.out.ReadyCPU)
-	return b.quiet(ctx, nil)
+	return b.quiet(ctx, nil, b.kind.quiet, quietTimeout)
 }
 
 // stop ends the server; safe before start.
@@ -65,7 +66,7 @@ func (b *bench) cold(ctx context.Context, p profile) (c *clients, cold Cold, err
 	if err != nil {
 		return c, cold, fmt.Errorf("%s: %w\n%s", b.kind.name, err, b.server.process.Log(2048))
 	}
-	if err := b.quiet(ctx, c); err != nil {
+	if err := b.quiet(ctx, c, b.kind.quiet, quietTimeout); err != nil {
 		return c, cold, err
 	}
 	after, err := cpuTime(b.server.pid())
@@ -78,6 +79,18 @@ func (b *bench) cold(ctx context.Context, p profile) (c *clients, cold Cold, err
 	progress("  cold: first %.0f ms, p50 %.0f ms, last of %d %.0f ms; %.0f kB a client, %.2f s of CPU, %.0f MB",
 		cold.First, cold.P50, c.n, cold.Last, cold.BytesPerClient/1000, cold.CPU, cold.PeakMB)
 	return c, cold, err
+}
+
+// rest lets the server end what new clients have caused, its writing of conditions above all, so that no change pays for it.
+// The result is its CPU time since the moment that before is of, in seconds.
+func (b *bench) rest(ctx context.Context, c *clients, before time.Duration) (float64, error) {
+	begin := time.Now()
+	if err := b.quiet(ctx, c, 2*time.Second, restTimeout); err != nil {
+		return 0, err
+	}
+	now, err := cpuTime(b.server.pid())
+	progress("  at rest after %.1f s more; %.2f s of CPU", time.Since(begin).Seconds(), (now - before).Seconds())
+	return (now - before).Seconds(), err
 }
 
 // changes makes changes of one kind, one after the other, and waits for each to arrive everywhere and for the pause after it.
@@ -141,19 +154,18 @@ func (b *bench) once(ctx context.Context, c *clients, kind string, n int) ([]tim
 	for i, at := range seen {
 		times[i] = at.Sub(start)
 	}
-	return times, b.quiet(ctx, c)
+	return times, b.quiet(ctx, c, b.kind.quiet, quietTimeout)
 }
 
-// quiet returns when no client (nil: there is none) has received anything for as long as the server's kind asks, and the server
-// has used less than a tenth of a core in that time. A server that never rests is waited for only so long: what it does until
-// then counts all the same.
-func (b *bench) quiet(ctx context.Context, c *clients) error {
+// quiet returns when no client (nil: there is none) has received anything during a pause, and the server has used less than a
+// tenth of a core in it. A server that never rests is waited for until the timeout: what it does until then counts all the same.
+func (b *bench) quiet(ctx context.Context, c *clients, pause, timeout time.Duration) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var since time.Time
 	var bytes uint64
 	var cpu time.Duration
-	for deadline := time.Now().Add(quietTimeout); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(timeout); time.Now().Before(deadline); {
 		now := time.Now()
 		cpuNow, err := cpuTime(b.server.pid())
 		if err != nil {
@@ -167,7 +179,7 @@ func (b *bench) quiet(ctx context.Context, c *clients) error {
 		if since.IsZero() || bytesNow != bytes || cpuNow-cpu > now.Sub(since)/10+grain {
 			since, bytes, cpu = now, bytesNow, cpuNow
 		}
-		if now.Sub(since) >= b.kind.quiet {
+		if now.Sub(since) >= pause {
 			return nil
 		}
 		select {

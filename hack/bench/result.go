@@ -41,7 +41,8 @@ type Figures struct {
 type Cold struct {
 	First, P50, Last float64
 	BytesPerClient   float64
-	CPU              float64 // seconds
+	CPU              float64 // seconds, until the last client has everything
+	RestCPU          float64 // seconds, until the server has also ended what that caused: it writes conditions
 	PeakMB           float64
 }
 
@@ -92,6 +93,7 @@ func medianFigures(figures []Figures) Figures {
 	out.Cold = Cold{
 		First: mid(func(f Figures) float64 { return f.Cold.First }), P50: mid(func(f Figures) float64 { return f.Cold.P50 }),
 		Last: mid(func(f Figures) float64 { return f.Cold.Last }), CPU: mid(func(f Figures) float64 { return f.Cold.CPU }),
+		RestCPU:        mid(func(f Figures) float64 { return f.Cold.RestCPU }),
 		BytesPerClient: mid(func(f Figures) float64 { return f.Cold.BytesPerClient }), PeakMB: mid(func(f Figures) float64 { return f.Cold.PeakMB }),
 	}
 	for _, kind := range changeKinds() {

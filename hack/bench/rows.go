@@ -32,6 +32,7 @@ func rows() []row {
 		{what: "cold, p50", unit: "ms", of: cold(func(c Cold) float64 { return c.P50 })},
 		{what: "cold, last client", unit: "ms", of: cold(func(c Cold) float64 { return c.Last }), atLeast: 5, atMost: 8000},
 		{what: "cold, CPU", unit: "s", of: cold(func(c Cold) float64 { return c.CPU }), atLeast: 15, atMost: 4},
+		{what: "cold, CPU until at rest", unit: "s", of: cold(func(c Cold) float64 { return c.RestCPU })},
 		{what: "cold, peak memory", unit: "MB", of: cold(func(c Cold) float64 { return c.PeakMB }), atLeast: 5, atMost: 500},
 		{what: "cold, bytes a client", unit: "kB", of: cold(func(c Cold) float64 { return c.BytesPerClient / 1000 })},
 	}

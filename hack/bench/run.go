@@ -85,7 +85,7 @@ func (p *parts) measureServer(ctx context.Context, o options, kind kindOfServer,
 
 // scoped limits what the clients see, and connects them once more.
 func (b *bench) scoped(ctx context.Context, m *mesh) (*Figures, error) {
-	if err := errors.Join(m.scope(ctx, b.opts.clients), b.quiet(ctx, nil)); err != nil {
+	if err := errors.Join(m.scope(ctx, b.opts.clients), b.quiet(ctx, nil, b.kind.quiet, quietTimeout)); err != nil {
 		return nil, err
 	}
 	progress("  %d clients that see %d services each", b.opts.clients, m.services*2/namespaces)
@@ -115,12 +115,19 @@ func (b *bench) fleet(ctx context.Context, p profile, kinds []string, first bool
 		return nil
 	}
 	progress("  %d clients: %s", b.opts.clients, p.name)
+	before, err := cpuTime(b.server.pid())
+	if err != nil {
+		return err
+	}
 	profiled := b.profile(ctx, "cold", b.opts.size*b.opts.clients/100_000)
 	c, cold, err := b.cold(ctx, p)
 	if c != nil {
 		defer c.Close()
 	}
 	if err := errors.Join(err, profiled()); err != nil {
+		return err
+	}
+	if cold.RestCPU, err = b.rest(ctx, c, before); err != nil {
 		return err
 	}
 	if first {
