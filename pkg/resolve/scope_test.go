@@ -23,7 +23,7 @@ func TestNodeScopes(t *testing.T) {
 	s.wantScope("n2", "everything") // never heard of
 	s.apply(pod("b", "unbound", "n2", ""), pod("a", "x", "n1", ""), pod("a", "y", "n1", ""), pod("b", "z", "n1", ""))
 	s.wantScope("n1", "a: all; b: all")
-	s.wantScope("n2", "b: all") // a pod tells of its node too
+	s.wantScope("n2", "b: all")                                 // a pod tells of its node too
 	s.remove(model.Ref{Kind: "Pod", Namespace: "a", Name: "x"}) // as the sources do with one that has finished
 	s.wantScope("n1", "a: all; b: all")
 	s.remove(model.Ref{Kind: "Pod", Namespace: "a", Name: "y"})

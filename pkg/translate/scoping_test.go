@@ -8,7 +8,6 @@ import (
 
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 	"sigs.k8s.io/yaml"
 
@@ -57,7 +56,7 @@ func sentWithRoutes(rt *rapid.T, s snapshot.Snapshot, node string) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		for _, name := range clusterName.FindAllStringSubmatch(protojson.MarshalOptions{}.Format(m.(proto.Message)), -1) {
+		for _, name := range clusterName.FindAllStringSubmatch(protojson.Format(m), -1) {
 			c := s.Get(snapshot.Key{Type: resource.ClusterType, Name: name[1]})
 			if c != nil && !scope.Sees(c.Audience) {
 				rt.Fatalf("%s is sent %s, and not %s, which it leads to; scope %+v, audience %+v", node, from, c.Name, scope, c.Audience)
