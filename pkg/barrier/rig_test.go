@@ -3,6 +3,7 @@ package barrier
 import (
 	"errors"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -84,6 +85,24 @@ func (g *rig) edit(name, uid string, generation int64, text string) {
 		}
 		g.source.Update(1, []*snapshot.Resource{r})
 	}
+	g.engine.Apply(b)
+}
+
+// many publishes n objects at once: o0, o1 …
+func (g *rig) many(n int) {
+	g.t.Helper()
+	b := g.engine.NewBatch()
+	var list []*snapshot.Resource
+	for i := range n {
+		ref := vs("o" + strconv.Itoa(i))
+		g.said.Set(b, "fairlead.io/VirtualService/"+ref.Key(), &model.ObjectStatus{Ref: ref, UID: "u", Generation: 1, Conditions: []model.Condition{{Type: "Accepted", Status: true}}})
+		r, err := snapshot.Encode(ref.Name, &cluster.Cluster{Name: ref.Name}, 1, ref)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		list = append(list, r)
+	}
+	g.source.Update(1, list)
 	g.engine.Apply(b)
 }
 
