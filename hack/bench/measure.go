@@ -12,7 +12,7 @@ const (
 	changeTimeout = time.Minute
 	quietTimeout  = time.Minute
 	restTimeout   = 3 * time.Minute
-	coldTimeout   = 5 * time.Minute
+	coldTimeout   = 10 * time.Minute
 )
 
 // bench measures one server.

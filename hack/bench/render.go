@@ -46,6 +46,10 @@ func markdown(cells [][]string) string {
 // remarks are what the table does not show and its reader must know.
 func remarks(r Run) []string {
 	var out []string
+	if r.IstiodFailed != "" {
+		first, _, _ := strings.Cut(r.IstiodFailed, "\n")
+		out = append(out, "istiod was not measured to the end in a run: "+first)
+	}
 	for _, s := range []struct {
 		name string
 		Figures

@@ -1,6 +1,9 @@
 package main
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Report is what a run of the bench writes as JSON. Times are in milliseconds unless the name says otherwise.
 type Report struct {
@@ -27,6 +30,8 @@ type Run struct {
 	Fairlead, Istiod, Floor Figures
 	// Scoped is Fairlead with clients that are scoped to a tenth of the services.
 	Scoped *Figures `json:",omitempty"`
+	// IstiodFailed is why istiod was not measured to the end.
+	IstiodFailed string `json:",omitempty"`
 }
 
 // Figures are one server's. The floor has no ReadySeconds, and the two kinds of bytes that it sends.
@@ -73,6 +78,7 @@ func medianRun(runs []Run) Run {
 	}
 	var scoped []Figures
 	for _, r := range runs {
+		out.IstiodFailed = cmp.Or(out.IstiodFailed, r.IstiodFailed)
 		if r.Scoped != nil {
 			scoped = append(scoped, *r.Scoped)
 		}
