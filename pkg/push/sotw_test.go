@@ -227,7 +227,7 @@ func TestSotWOnlyWhatChangedOfOthers(t *testing.T) {
 		r.src.Update(3, []*snapshot.Resource{res(t, endpointType, "a", "3", 3)})
 		c.quiet()
 		c.subscribe(endpointType, m, "c", "a")
-		m = c.expect("ClusterLoadAssignment a=3") // again, as it was given up before
+		c.expect("ClusterLoadAssignment a=3") // again, as it was given up before
 		r.src.Update(4, nil, snapshot.Key{Type: endpointType, Name: "a"})
 		m = c.expect("ClusterLoadAssignment a=")
 		c.subscribe(endpointType, m)
