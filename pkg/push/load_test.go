@@ -101,10 +101,7 @@ func BenchmarkEndpointChange(b *testing.B) {
 	st := newStream(srv, deltaTransport{&script{ctx: context.Background()}, ""})
 	ctx := context.Background()
 	src.seq = 1
-	err := st.handle(ctx, &discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: "n"}, TypeUrl: endpointType, ResourceNamesSubscribe: names})
-	if err != nil {
-		b.Fatal(err)
-	}
+	subscribe(b, st, names...)
 	for m := st.next(time.Now()); m != nil; m = st.next(time.Now()) {
 		_ = st.handle(ctx, &discovery.DeltaDiscoveryRequest{TypeUrl: endpointType, ResponseNonce: m.nonce})
 	}
@@ -118,6 +115,14 @@ func BenchmarkEndpointChange(b *testing.B) {
 			b.Fatal("no response for a change")
 		}
 		_ = st.handle(ctx, &discovery.DeltaDiscoveryRequest{TypeUrl: endpointType, ResponseNonce: m.nonce})
+	}
+}
+
+func subscribe(t testing.TB, st *stream, names ...string) {
+	t.Helper()
+	req := &discovery.DeltaDiscoveryRequest{Node: &core.Node{Id: "n"}, TypeUrl: endpointType, ResourceNamesSubscribe: names}
+	if err := st.handle(context.Background(), req); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -153,8 +153,12 @@ func (st *stream) flush() error {
 	}
 }
 
-// refresh picks up the newest snapshot: the free types move to it at once.
+// refresh picks up the newest snapshot: the free types move to it at once. Until the client has said who it is, nothing is
+// known of what it sees.
 func (st *stream) refresh() {
+	if st.variants == nil {
+		return
+	}
 	latest := st.srv.cfg.Source.Latest()
 	if latest == nil || (st.latest != nil && latest.Seq() <= st.latest.Seq()) {
 		return
