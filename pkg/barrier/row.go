@@ -51,12 +51,6 @@ type row struct {
 	resources int
 }
 
-// same tells whether two rows say the same to a peer.
-func (r *row) same(o *row) bool {
-	return o != nil && r.uid == o.uid && r.generation == o.generation && r.digest == o.digest && r.changed == o.changed &&
-		r.more == o.more && slices.Equal(r.rejected, o.rejected)
-}
-
 // client is a Client as the barrier keeps it.
 type client struct {
 	Client
