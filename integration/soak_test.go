@@ -33,6 +33,9 @@ const (
 	refusingClient
 )
 
+// soakWarm is after how many changes every buffer, cache and list has been used.
+const soakWarm = 400
+
 // soakMark is in everything that VirtualServices of the soak are edited to, and only there.
 const soakMark = "soak-mark-"
 
@@ -98,9 +101,9 @@ func TestSoak(t *testing.T) {
 	if err := fleet.Complete(s.patience()); err != nil {
 		t.Fatal(err)
 	}
-	s.run(*soakTime / 5)
+	s.run(*soakTime/5, soakWarm)
 	first := s.settle()
-	s.run(*soakTime - *soakTime/5)
+	s.run(*soakTime-*soakTime/5, 0)
 	last := s.settle()
 	requests, rollouts := r.end()
 	t.Logf("%d changes, %d requests, %d backends replaced; after a fifth %v, in the end %v", w.changes.Load(), requests, rollouts, first, last)
@@ -146,14 +149,18 @@ func (s *soak) patience() context.Context {
 	return ctx
 }
 
-// run changes objects and replaces backends for a time.
-func (s *soak) run(d time.Duration) {
+// run changes objects and replaces backends for a time, and until so many changes are made.
+func (s *soak) run(d time.Duration, changes int64) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), d)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	done := make(chan error, 1)
-	go func() { done <- s.w.change(ctx) }()
+	go func() {
+		defer cancel()
+		done <- s.w.change(ctx, time.After(d), changes)
+	}()
 	rolled := s.r.roll(ctx)
+	cancel()
 	if err := errors.Join(rolled, <-done); err != nil {
 		s.t.Fatal(err)
 	}

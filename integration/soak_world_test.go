@@ -114,20 +114,24 @@ func (w *soakWorld) rule(i int, mark string) map[string]any {
 	}}}
 }
 
-// change changes something every 20 ms until ctx ends, or less often when the API server is slower.
-func (w *soakWorld) change(ctx context.Context) error {
+// change changes something every 20 ms, or less often when the API server is slower: until the end of a time and so many
+// changes in all, or of ctx.
+func (w *soakWorld) change(ctx context.Context, over <-chan time.Time, atLeast int64) error {
 	var g errgroup.Group
 	g.SetLimit(8)
 	tick := time.NewTicker(soakEvery)
 	defer tick.Stop()
-	for {
+	for late := false; !late || w.changes.Load() < atLeast; {
 		select {
 		case <-ctx.Done():
 			return g.Wait()
+		case <-over:
+			late = true
 		case <-tick.C:
+			g.Go(func() error { return w.one(w.changes.Add(1)) })
 		}
-		g.Go(func() error { return w.one(w.changes.Add(1)) })
 	}
+	return g.Wait()
 }
 
 // one makes the n-th change: of 20, 12 are endpoints, 5 rules and 3 Services that come and go.
