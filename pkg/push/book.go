@@ -18,15 +18,16 @@ type book struct {
 	ids     map[string]uint32
 	entries []line
 	free    []uint32
-	seq     uint64 // the snapshot that known lines are of
+	seq     uint64 // the newest snapshot
 }
 
-// line is one name of a book. known tells that res is what every node is served under it.
+// line is one name of a book. res is what every node is served under it in the snapshots from since to the newest; with
+// since 0 that is not known.
 type line struct {
 	name  string
 	res   *snapshot.Resource
+	since uint64
 	holds int32
-	known bool
 }
 
 func newBook(typeURL string, seq uint64) *book {
@@ -117,11 +118,11 @@ func (b *book) each(s snapshot.Snapshot, variants []string, ids []uint32, fn fun
 func (b *book) look(out []found, s snapshot.Snapshot, variants []string, ids []uint32) []found {
 	var unknown []int
 	b.mu.RLock()
-	current := b.seq == s.Seq()
+	seq := s.Seq()
 	for i, id := range ids {
 		e := &b.entries[id]
 		out[i] = found{id, e.name, e.res}
-		if !current || !e.known {
+		if e.since == 0 || e.since > seq || seq > b.seq {
 			unknown = append(unknown, i)
 		}
 	}
@@ -139,37 +140,36 @@ func (b *book) look(out []found, s snapshot.Snapshot, variants []string, ids []u
 		}
 		out[i].res = r
 	}
-	if current {
-		b.learn(s.Seq(), out, shared)
-	}
+	b.learn(seq, out, shared)
 	return out
 }
 
+// learn notes what the newest snapshot has.
 func (b *book) learn(seq uint64, list []found, at []int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.seq != seq {
+	if b.seq != seq || seq == 0 {
 		return
 	}
 	for _, i := range at {
 		e := &b.entries[list[i].id]
-		e.res, e.known = list[i].res, true
+		e.res, e.since = list[i].res, seq
 	}
 }
 
-// turn makes what is known that of a later snapshot: all but what changed. Without a list everything did.
+// turn brings the book to a later snapshot: it knows what it knew, but for what changed. Without a list everything did.
 func (b *book) turn(seq uint64, changed []snapshot.Key, all bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.seq = seq
 	if all {
 		for i := range b.entries {
-			b.entries[i].known, b.entries[i].res = false, nil
+			b.entries[i].since, b.entries[i].res = 0, nil
 		}
 	}
 	for _, k := range changed {
 		if id, ok := b.ids[k.Name]; ok && k.Type == b.typeURL {
-			b.entries[id].known, b.entries[id].res = false, nil
+			b.entries[id].since, b.entries[id].res = 0, nil
 		}
 	}
 }

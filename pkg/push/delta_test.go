@@ -158,6 +158,42 @@ func TestPositionGates(t *testing.T) {
 	})
 }
 
+// A watch that catches up without any change lets through what waited for it.
+func TestGateOpensWithoutAChange(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, r *rig) {
+		r.src.Update(90, []*snapshot.Resource{res(t, clusterType, "a", "ours", 50)})
+		c := r.client("n")
+		c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: clusterType, InitialResourceVersions: map[string]string{"a": "abc@95", "gone": "def@94"}})
+		c.quiet()
+		r.src.Advance(93)
+		time.Sleep(time.Second)
+		c.quiet()
+		r.src.Advance(95)
+		c.expect("Cluster +a", "Cluster -gone")
+		c.quiet()
+	})
+}
+
+// A stream that breaks between a changed cluster and its endpoints leaves Envoy warming the cluster: it waits for a set of
+// which it says that it has the newest.
+func TestEndpointsAfterABrokenStream(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, r *rig) {
+		edited, calm := res(t, clusterType, "edited", "2", 7), res(t, clusterType, "calm", "1", 1)
+		a, b := res(t, endpointType, "edited", "1", 5), res(t, endpointType, "calm", "1", 5)
+		r.src.Update(9, []*snapshot.Resource{edited, calm, a, b})
+		c := r.client("n")
+		c.send(&discovery.DeltaDiscoveryRequest{TypeUrl: clusterType, InitialResourceVersions: map[string]string{
+			"edited": edited.Version(), "calm": calm.Version(),
+		}})
+		c.send(&discovery.DeltaDiscoveryRequest{
+			TypeUrl: endpointType, ResourceNamesSubscribe: []string{"edited", "calm"},
+			InitialResourceVersions: map[string]string{"edited": a.Version(), "calm": b.Version()},
+		})
+		c.expect("ClusterLoadAssignment +edited")
+		c.quiet()
+	})
+}
+
 func TestSlowClientGetsNewest(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, r *rig) {
 		r.src.Update(1, []*snapshot.Resource{res(t, endpointType, "a", "1", 1), res(t, endpointType, "b", "1", 1)})

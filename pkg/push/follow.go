@@ -32,7 +32,7 @@ func (st *stream) follow(typeURL string, items []item, name func(*snapshot.Resou
 	if !w.active && st.agent != "envoy" {
 		return
 	}
-	batch := batch{then: func(names []string) { st.await(w, names, n) }}
+	batch := newBatch(len(items), func(names []string) { st.await(w, names, n) })
 	for i := range items {
 		if r := items[i].res; r != nil {
 			batch.add(name(r))
@@ -62,25 +62,27 @@ func (st *stream) await(w *watch, names []string, n need) {
 
 // batch hands names on, a chunk at a time.
 type batch struct {
-	names [chunk]string
-	n     int
+	names []string
 	then  func([]string)
+}
+
+func newBatch(expected int, then func([]string)) *batch {
+	return &batch{names: make([]string, 0, min(expected, chunk)), then: then}
 }
 
 func (b *batch) add(name string) {
 	if name == "" {
 		return
 	}
-	b.names[b.n] = name
-	if b.n++; b.n == chunk {
+	if b.names = append(b.names, name); len(b.names) == chunk {
 		b.end()
 	}
 }
 
 func (b *batch) end() {
-	n := b.n
-	if b.n = 0; n > 0 {
-		b.then(b.names[:n])
+	if len(b.names) > 0 {
+		b.then(b.names)
+		b.names = b.names[:0]
 	}
 }
 

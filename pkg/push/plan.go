@@ -147,12 +147,12 @@ func (st *stream) expand(w *watch) {
 	if !w.wildcard && w.url != virtualHostType {
 		return
 	}
-	batch := batch{then: func(names []string) {
+	batch := newBatch(chunk, func(names []string) {
 		var ids [chunk]uint32
 		for _, id := range w.open(ids[:], names) {
 			w.markSlot(id, changed)
 		}
-	}}
+	})
 	cut := scoped(w)
 	st.view(w).Range(w.url, func(r *snapshot.Resource) bool {
 		mine := r.Variant == "" || slices.Contains(st.variants, r.Variant)

@@ -104,10 +104,28 @@ func (st *stream) resume(w *watch, req *discovery.DeltaDiscoveryRequest) error {
 		}
 		st.bring(w, name, version)
 	}
+	st.rewarm(w, has)
 	if w.kind.wildcard && len(req.GetResourceNamesSubscribe()) == 0 {
 		w.wildcard, w.all, w.answer = true, true, len(has) == 0
 	}
 	return nil
+}
+
+// rewarm looks after clusters that may be warming. A stream that broke between a changed cluster and its endpoints leaves
+// Envoy waiting for a set of which it has the newest version: what is younger as a cluster than as a set is sent again.
+func (st *stream) rewarm(w *watch, has map[string]string) {
+	switch w.url {
+	case clusterType:
+		st.brought = has
+	case endpointType:
+		for name, version := range has {
+			_, set, _ := snapshot.ParseVersion(version)
+			if _, cluster, ok := snapshot.ParseVersion(st.brought[name]); ok && cluster > set {
+				w.mark(name, force)
+			}
+		}
+		st.brought = nil
+	}
 }
 
 // bring notes what the client has of a name. What is equal to ours and known to be no newer is ours from now on.

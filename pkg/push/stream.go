@@ -41,8 +41,9 @@ type stream struct {
 	snapAt   time.Time
 	latest   snapshot.Snapshot // never older than snap; free types are served from it
 	latestAt time.Time
-	scope    *model.NodeScope // of snap
-	floor    uint64           // the highest position that the client brought from elsewhere
+	scope    *model.NodeScope  // of snap
+	floor    uint64            // the highest position that the client brought from elsewhere
+	brought  map[string]string // versions of clusters, until the endpoints are asked for
 	watches  map[string]*watch
 	ranked   []*watch // by rank
 	names    int
@@ -161,6 +162,7 @@ func (st *stream) refresh() {
 	}
 	latest := st.srv.cfg.Source.Latest()
 	if latest == nil || (st.latest != nil && latest.Seq() <= st.latest.Seq()) {
+		st.catchUp(latest)
 		return
 	}
 	old := st.latest
@@ -174,6 +176,32 @@ func (st *stream) refresh() {
 		return
 	}
 	st.markChanges(old, latest, true)
+}
+
+// catchUp takes up that the newest snapshot is known to be more complete than it was, for what waits for that.
+func (st *stream) catchUp(latest snapshot.Snapshot) {
+	if latest == nil || latest.Seq() != st.latest.Seq() || latest.Complete() <= st.latest.Complete() || !st.gating() {
+		return
+	}
+	if st.snap.Seq() == latest.Seq() {
+		st.snap = latest
+	}
+	if st.latest = latest; st.floor <= latest.Complete() {
+		st.floor = 0
+	}
+	for _, w := range st.ranked {
+		w.ungate()
+	}
+}
+
+// gating tells whether anything waits for a more complete snapshot.
+func (st *stream) gating() bool {
+	for _, w := range st.ranked {
+		if w.gated.n > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // adopt begins the transition to the newest snapshot.

@@ -94,6 +94,9 @@ func (st *stream) cleanse() {
 	}
 }
 
+// regate is how often a stream looks whether the snapshot has become more complete, while something waits for that.
+const regate = 20 * time.Millisecond
+
 // nap is how long nothing can become due by itself.
 func (st *stream) nap(now time.Time) time.Duration {
 	next := now.Add(time.Hour)
@@ -103,6 +106,9 @@ func (st *stream) nap(now time.Time) time.Duration {
 		}
 	}
 	earlier(st.deadline)
+	if st.gating() {
+		earlier(now.Add(regate))
+	}
 	for _, w := range st.ranked {
 		if w.inflight != nil {
 			earlier(w.inflight.sent.Add(st.srv.cfg.Hold))

@@ -58,6 +58,15 @@ func (s *Static) Update(position uint64, put []*Resource, del ...Key) Snapshot {
 	return s.UpdateScoped(position, nil, put, del...)
 }
 
+// Advance makes the latest snapshot one of a later position, without a change: nobody is woken.
+func (s *Static) Advance(position uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	next := *s.latest.Load()
+	next.position, next.complete = position, position
+	s.latest.Store(&next)
+}
+
 // UpdateScoped is Update that also sets the scopes of some nodes; a nil scope sees everything.
 func (s *Static) UpdateScoped(position uint64, scopes map[string]*model.NodeScope, put []*Resource, del ...Key) Snapshot {
 	s.mu.Lock()

@@ -315,7 +315,21 @@ func TestEqualStopsTheRipple(t *testing.T) {
 	if runs != 1 || e.Snapshot() != before {
 		t.Errorf("equal length: %d runs, seq %d", runs, e.Snapshot().Seq)
 	}
+	b := e.NewBatch()
+	b.Position(9)
+	e.Apply(b)
+	if s := e.Snapshot(); s.Position != 9 || s.Seq != before.Seq {
+		t.Errorf("a position alone: seq %d position %d", s.Seq, s.Position)
+	}
+	select {
+	case <-before.Next():
+		t.Error("a position alone woke who waits for a change")
+	default:
+	}
 	set("wxyz")
+	if _, ok := <-before.Next(); ok {
+		t.Error("a change did not wake who waits")
+	}
 	if v, _ := last.Get(e.Snapshot(), "k"); runs != 2 || string(v) != "xxxx" {
 		t.Errorf("longer: %d runs, %q", runs, v)
 	}

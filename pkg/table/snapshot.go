@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// Snapshot is one published state of all outputs. It never changes. The zero Seq means: nothing published yet.
+// Snapshot is one published state of all outputs. It never changes. The zero Seq means: nothing published yet. Two of one
+// Seq are equal but for their positions.
 type Snapshot struct {
 	Seq      uint64 // 1, 2, 3 …
 	Position uint64 // all outputs reflect every batch up to this watch position
@@ -92,7 +93,12 @@ func (e *Engine) publish(urgentOnly bool) {
 			next.outs[i], changes = o.flush(next.outs[i], changes)
 		}
 	}
-	if prev.Seq > 0 && len(changes) == 0 && next.Position == prev.Position && next.Complete == prev.Complete && next.Urgent == prev.Urgent {
+	if prev.Seq > 0 && len(changes) == 0 {
+		// Nobody is woken for a position: who waits for one looks again by itself.
+		if next.Position != prev.Position || next.Complete != prev.Complete || next.Urgent != prev.Urgent {
+			next.Seq, next.log, next.next = prev.Seq, prev.log, prev.next
+			e.snap.Store(next)
+		}
 		return
 	}
 	e.log.add(changes, e.opts.LogChanges)
