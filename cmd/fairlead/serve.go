@@ -33,9 +33,9 @@ type serveFlags struct {
 	mesh                        meshFlags
 }
 
-// gcPercent is how much the heap may grow between two collections. Most of it are tables that stay: collecting twice as
-// often as Go does by itself costs little, and what is held back for garbage is half of it.
-const gcPercent = 50
+// gcPercent is how much the heap may grow between two collections. Most of it are tables that stay, so that Go's 100 would
+// hold back as much memory for garbage as the whole mesh takes.
+const gcPercent = 75
 
 func serveCommand(env environment) *cobra.Command {
 	var f serveFlags

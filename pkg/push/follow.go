@@ -1,8 +1,9 @@
 package push
 
 import (
+	"slices"
+
 	route "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	"google.golang.org/protobuf/encoding/protowire"
 
 	"fairlead.io/fairlead/pkg/snapshot"
 )
@@ -15,21 +16,23 @@ func (st *stream) after(w *watch, items []item) {
 	case clusterType:
 		st.follow(endpointType, items, func(r *snapshot.Resource) string { return r.Name }, force)
 	case scopedRouteType:
-		st.follow(routeType, items, func(r *snapshot.Resource) string { return routesOf(r.GetBody()) }, changed)
+		st.follow(routeType, items, (*snapshot.Resource).Routes, changed)
 	case routeType:
 		for i := range items {
-			if it := &items[i]; it.prev == nil && discovers(it.res) {
+			if it := &items[i]; it.prev == nil && it.res.Discovers() {
 				st.markHosts(it.res.Name, force)
 			}
 		}
 	}
 }
 
-// follow makes the transition wait until the client has the resources that those just sent refer to by name. Envoy asks
-// for them when it has none; of another client that shows no interest in the type nothing is awaited.
+// follow makes the transition wait until the client has the resources that those just sent refer to by name. Of a type that
+// it has not asked for yet, Envoy will, and what it then asks for is awaited; of another client that shows no interest in
+// the type nothing is.
 func (st *stream) follow(typeURL string, items []item, name func(*snapshot.Resource) string, n need) {
 	w := st.watch(typeURL)
-	if !w.active && st.agent != "envoy" {
+	if !w.active {
+		w.expected = w.expected || st.agent == "envoy" && st.leads(w, items, name)
 		return
 	}
 	batch := newBatch(len(items), func(names []string) { st.await(w, names, n) })
@@ -39,6 +42,13 @@ func (st *stream) follow(typeURL string, items []item, name func(*snapshot.Resou
 		}
 	}
 	batch.end()
+}
+
+// leads tells whether what was sent refers to anything that there is.
+func (st *stream) leads(w *watch, items []item, name func(*snapshot.Resource) string) bool {
+	return slices.ContainsFunc(items, func(it item) bool {
+		return it.res != nil && st.view(w).Lookup(st.variants, w.url, name(it.res)) != nil
+	})
 }
 
 func (st *stream) await(w *watch, names []string, n need) {
@@ -84,43 +94,6 @@ func (b *batch) end() {
 		b.then(b.names)
 		b.names = b.names[:0]
 	}
-}
-
-// discovers tells whether a route configuration has its virtual hosts by discovery (RouteConfiguration.vhds, field 9).
-func discovers(r *snapshot.Resource) bool {
-	for b := r.GetBody(); len(b) > 0; {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 || num == 9 {
-			return n >= 0
-		}
-		b = b[n:]
-		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
-			return false
-		}
-		b = b[n:]
-	}
-	return false
-}
-
-// routesOf reads route_configuration_name (field 2) of an encoded ScopedRouteConfiguration, without decoding the rest:
-// a client may have thousands.
-func routesOf(b []byte) string {
-	for len(b) > 0 {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return ""
-		}
-		b = b[n:]
-		if num == 2 && typ == protowire.BytesType {
-			v, _ := protowire.ConsumeString(b)
-			return v
-		}
-		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
-			return ""
-		}
-		b = b[n:]
-	}
-	return ""
 }
 
 // substitute answers for a resource that there is none. A missing route configuration is answered by an empty one, which

@@ -52,7 +52,7 @@ func (st *stream) held(w *watch, now time.Time) bool {
 		return false
 	}
 	for _, o := range st.ranked {
-		if o.rank < w.rank && (o.awaited.n > 0 || !o.free && o.busy(now, st.srv.cfg.Hold)) {
+		if o.rank < w.rank && (o.waiting() || !o.free && o.busy(now, st.srv.cfg.Hold)) {
 			return true
 		}
 	}
@@ -65,7 +65,7 @@ func (st *stream) keeps(w *watch, now time.Time) bool {
 		return false
 	}
 	for _, o := range st.ranked {
-		if o.awaited.n > 0 || !o.free && o.busy(now, st.srv.cfg.Hold) || o.rank > w.rank && o.removing(now, st.srv.cfg.Hold) {
+		if o.waiting() || !o.free && o.busy(now, st.srv.cfg.Hold) || o.rank > w.rank && o.removing(now, st.srv.cfg.Hold) {
 			return true
 		}
 	}
@@ -139,7 +139,7 @@ func (st *stream) expand(w *watch) {
 	})
 	if rds := st.watches[routeType]; w.url == virtualHostType && w.answer && rds != nil {
 		rds.each(func(id uint32) {
-			if r := rds.has(id); discovers(r) {
+			if r := rds.has(id); r.Discovers() {
 				st.markHosts(r.Name, ask)
 			}
 		})

@@ -44,6 +44,8 @@ func (st *stream) handle(ctx context.Context, req *discovery.DeltaDiscoveryReque
 	w := st.watch(url)
 	first := !w.active
 	w.active = true
+	expected := w.expected
+	w.expected = false
 	if n := req.GetResponseNonce(); n != "" && w.inflight != nil && w.inflight.nonce == n {
 		st.acknowledge(ctx, w, req.GetErrorDetail())
 	}
@@ -55,12 +57,7 @@ func (st *stream) handle(ctx context.Context, req *discovery.DeltaDiscoveryReque
 	for _, name := range req.GetResourceNamesUnsubscribe() {
 		st.unsubscribe(w, name)
 	}
-	for _, name := range req.GetResourceNamesSubscribe() {
-		if err := st.subscribe(w, name, first); err != nil {
-			return err
-		}
-	}
-	return nil
+	return st.subscribe(w, req.GetResourceNamesSubscribe(), first, expected)
 }
 
 // identify takes the client's identity from its first request.
@@ -144,18 +141,37 @@ func (st *stream) bring(w *watch, name, version string) {
 	w.set(id, &snapshot.Resource{Type: w.url, Name: name, Hash: hash, Position: position})
 }
 
-// subscribe adds a name. What is asked for explicitly is answered even if the client should have it: it may have
+// subscribe adds names. What is asked for explicitly is answered even if the client should have it: it may have
 // forgotten it.
-func (st *stream) subscribe(w *watch, name string, first bool) error {
-	if name == "*" {
-		w.answer = w.answer || (!w.wildcard && w.resources == 0)
-		w.wildcard, w.all = true, true
-		return nil
+func (st *stream) subscribe(w *watch, names []string, first, expected bool) error {
+	var ids [chunk]uint32
+	for len(names) > 0 {
+		part := names[:min(chunk, len(names))]
+		names = names[len(part):]
+		for i, name := range part {
+			if len(name) > maxName {
+				return status.Errorf(codes.InvalidArgument, "resource name is longer than %d bytes", maxName)
+			}
+			if name == "*" {
+				w.answer = w.answer || (!w.wildcard && w.resources == 0)
+				w.wildcard, w.all = true, true
+				names, part = append(part[i+1:len(part):len(part)], names...), part[:i]
+				break
+			}
+		}
+		for i, id := range w.open(ids[:], part) {
+			if err := st.subscribeSlot(w, id, part[i], first); err != nil {
+				return err
+			}
+			if expected {
+				w.add(&w.awaited, id)
+			}
+		}
 	}
-	if len(name) > maxName {
-		return status.Errorf(codes.InvalidArgument, "resource name is longer than %d bytes", maxName)
-	}
-	id := w.slot(name)
+	return nil
+}
+
+func (st *stream) subscribeSlot(w *watch, id uint32, name string, first bool) error {
 	if w.at(id)&subscribed == 0 {
 		if st.names >= st.srv.cfg.MaxNames {
 			w.tidy(id)
@@ -172,7 +188,7 @@ func (st *stream) subscribe(w *watch, name string, first bool) error {
 	w.markSlot(id, n)
 	switch w.url {
 	case routeType:
-		if vhds := st.watches[virtualHostType]; vhds != nil && st.latest != nil && discovers(st.find(w, id, name)) {
+		if vhds := st.watches[virtualHostType]; vhds != nil && st.latest != nil && st.find(w, id, name).Discovers() {
 			st.markHosts(name, n)
 		}
 	case virtualHostType:

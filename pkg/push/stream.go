@@ -209,6 +209,7 @@ func (st *stream) adopt() {
 	old := st.snap
 	st.snap, st.snapAt = st.latest, st.latestAt
 	for _, w := range st.ranked {
+		w.expected = false
 		w.clear(&w.awaited)
 	}
 	st.forced = false

@@ -14,20 +14,11 @@ func (st *stream) overdue(now time.Time) bool {
 
 func (st *stream) complete(now time.Time) bool {
 	for _, w := range st.ranked {
-		if w.awaited.n > 0 || w.removing(now, st.srv.cfg.Hold) || (!w.free && w.busy(now, st.srv.cfg.Hold)) {
+		if w.waiting() || w.removing(now, st.srv.cfg.Hold) || (!w.free && w.busy(now, st.srv.cfg.Hold)) {
 			return false
 		}
 	}
 	return true
-}
-
-func (st *stream) awaiting() bool {
-	for _, w := range st.ranked {
-		if w.awaited.n > 0 {
-			return true
-		}
-	}
-	return false
 }
 
 // step advances the transition.
@@ -50,7 +41,8 @@ func (st *stream) step(now time.Time) {
 		st.deadline = now.Add(st.srv.cfg.Hold)
 	case !now.Before(st.deadline):
 		for _, w := range st.ranked {
-			st.forced = st.forced || w.awaited.n > 0
+			st.forced = st.forced || w.waiting()
+			w.expected = false
 			w.clear(&w.awaited)
 		}
 	}

@@ -54,6 +54,8 @@ type watch struct {
 	// active is set by the client's first request for the type.
 	active   bool
 	wildcard bool
+	// expected is set when the client will ask for the type and later ones wait for that.
+	expected bool
 	all      bool // look at everything
 	answer   bool // a response is due even if it is empty
 	probes   []probe
@@ -153,6 +155,9 @@ func (w *watch) removing(now time.Time, hold time.Duration) bool {
 	}
 	return w.drop.n > 0
 }
+
+// waiting tells whether later types wait for this one.
+func (w *watch) waiting() bool { return w.expected || w.awaited.n > 0 }
 
 // pending tells whether anything of the type has not been acknowledged.
 func (w *watch) pending() bool {

@@ -42,6 +42,9 @@ type Resource struct {
 
 	wire mem.Buffer
 	size int
+	// What refer found.
+	routes    string
+	discovers bool
 }
 
 // GetBody is the encoded message; nil for no resource.

@@ -49,5 +49,6 @@ func (r *Resource) seal(body []byte) {
 	b = protowire.AppendTag(b, anyValue, protowire.BytesType)
 	b = protowire.AppendBytes(b, body)
 	r.wire, r.size = mem.SliceBuffer(b), len(b)
+	r.refer(body)
 	r.Body = &anypb.Any{TypeUrl: r.Type, Value: b[len(b)-len(body) : len(b) : len(b)]}
 }
