@@ -85,7 +85,7 @@ func (b *bench) cold(ctx context.Context, p profile) (c *clients, cold Cold, err
 // The result is its CPU time since the moment that before is of, in seconds.
 func (b *bench) rest(ctx context.Context, c *clients, before time.Duration) (float64, error) {
 	begin := time.Now()
-	if err := b.quiet(ctx, c, 2*time.Second, restTimeout); err != nil {
+	if err := b.quietBelow(ctx, c, 50, 3*time.Second, restTimeout); err != nil {
 		return 0, err
 	}
 	now, err := cpuTime(b.server.pid())
@@ -160,6 +160,11 @@ func (b *bench) once(ctx context.Context, c *clients, kind string, n int) ([]tim
 // quiet returns when no client (nil: there is none) has received anything during a pause, and the server has used less than a
 // tenth of a core in it. A server that never rests is waited for until the timeout: what it does until then counts all the same.
 func (b *bench) quiet(ctx context.Context, c *clients, pause, timeout time.Duration) error {
+	return b.quietBelow(ctx, c, 10, pause, timeout)
+}
+
+// quietBelow is quiet with another share of a core.
+func (b *bench) quietBelow(ctx context.Context, c *clients, share time.Duration, pause, timeout time.Duration) error {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	var since time.Time
@@ -176,7 +181,7 @@ func (b *bench) quiet(ctx context.Context, c *clients, pause, timeout time.Durat
 			bytesNow = c.received()
 		}
 		const grain = 3 * time.Millisecond // what a server does in its sleep
-		if since.IsZero() || bytesNow != bytes || cpuNow-cpu > now.Sub(since)/10+grain {
+		if since.IsZero() || bytesNow != bytes || cpuNow-cpu > now.Sub(since)/share+grain {
 			since, bytes, cpu = now, bytesNow, cpuNow
 		}
 		if now.Sub(since) >= pause {

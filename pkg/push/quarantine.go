@@ -3,6 +3,7 @@ package push
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -32,6 +33,8 @@ type quarantine struct {
 	min, max time.Duration
 	gauge    prometheus.Gauge
 
+	size atomic.Int64 // of bad: mostly nothing is, and nobody needs to wait for the lock to see that
+
 	mu      sync.Mutex
 	bad     map[badKey]*bad
 	byName  map[[2]string]map[badKey]struct{}
@@ -47,11 +50,11 @@ func newQuarantine(minimum, maximum time.Duration, gauge prometheus.Gauge) *quar
 
 // find gives the key under which a resource is quarantined for a client.
 func (q *quarantine) find(r *snapshot.Resource, version, node string) (badKey, bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if len(q.bad) == 0 {
+	if q.size.Load() == 0 {
 		return badKey{}, false
 	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	k := badKey{typeURL: r.Type, name: r.Name, variant: r.Variant, hash: r.Hash, version: version}
 	if q.bad[k] != nil {
 		return k, true
@@ -93,6 +96,7 @@ func (q *quarantine) add(k badKey, message string, now time.Time) {
 	pause := q.min << min(b.failures, 20)
 	b.failures++
 	b.message, b.trying, b.retry = message, 0, now.Add(min(pause, q.max))
+	q.size.Store(int64(len(q.bad)))
 	q.gauge.Set(float64(len(q.bad)))
 }
 
@@ -163,6 +167,7 @@ func (q *quarantine) remove(k badKey) {
 	if len(q.byName[n]) == 0 {
 		delete(q.byName, n)
 	}
+	q.size.Store(int64(len(q.bad)))
 	q.gauge.Set(float64(len(q.bad)))
 }
 
