@@ -136,6 +136,9 @@ node-a  1.40.0  1m30s  Cluster             SYNCED    3          0        0
 
 rejected:
   node-a Listener: bad listener
+
+ABSENT  SINCE  WHY
+node-z  1m0s   not connected
 `, "\n")
 	if b.String() != want {
 		t.Errorf("got\n%s", b.String())
