@@ -25,13 +25,12 @@ type profile struct {
 
 // profilesOf are the fleets that a server is measured with, one after the other; the first one's connecting counts.
 func profilesOf(kind kindOfServer) []profile {
-	mesh := map[string]string{endpointKind: xds.EndpointType, destinationKind: xds.ClusterType, goneServiceKind: xds.ClusterType, virtualKind: xds.RouteType}
+	mesh := map[string]string{endpointKind: xds.EndpointType, destinationKind: xds.ClusterType, goneServiceKind: xds.ClusterType, virtualKind: xds.RouteType, newServiceKind: xds.RouteType}
 	if kind.name != "istiod" {
-		// A node's Envoy serves the mesh and the gateways. A host is routable when its scope has come, after its routes.
-		mesh[newServiceKind], mesh[httpRouteKind], mesh[secretKind] = xds.ScopedRouteType, xds.VirtualHostType, xds.SecretType
+		// A node's Envoy serves the mesh and the gateways. A host is routable when its routes have come, after its scope.
+		mesh[httpRouteKind], mesh[secretKind] = xds.VirtualHostType, xds.SecretType
 		return []profile{{name: "Envoys of nodes", node: loadclient.EnvoyNode, kinds: mesh}}
 	}
-	mesh[newServiceKind] = xds.RouteType
 	return []profile{
 		{name: "sidecars", node: loadclient.IstioSidecar("bench-2"), kinds: mesh},
 		// istiod gives secrets over authenticated streams only, and these are plaintext.
@@ -44,6 +43,8 @@ type clients struct {
 	*loadclient.Fleet
 	profile profile
 	n       int
+	// connects are how often each client had connected when all were at rest: a server may put off those who come first.
+	connects []int
 }
 
 func connect(ctx context.Context, address string, n int, p profile) (*clients, error) {
@@ -51,7 +52,7 @@ func connect(ctx context.Context, address string, n int, p profile) (*clients, e
 	if err != nil {
 		return nil, err
 	}
-	return &clients{f, p, n}, nil
+	return &clients{Fleet: f, profile: p, n: n}, nil
 }
 
 // ready waits until every client has everything, and gives how long each one took.
@@ -91,10 +92,23 @@ func (c *clients) received() uint64 {
 	return out
 }
 
-// broken is an error when a stream has ended: then figures are not what they seem to be.
-func (c *clients) broken() error {
+// rested notes that all streams are to stay from now on; the result is how many clients had to come again before.
+func (c *clients) rested() (again int) {
+	c.connects = nil
 	for _, client := range c.Clients() {
-		if n := client.Connects(); n > 1 {
+		n := client.Connects()
+		c.connects = append(c.connects, n)
+		if n > 1 {
+			again++
+		}
+	}
+	return again
+}
+
+// broken is an error when a stream has ended since: then figures are not what they seem to be.
+func (c *clients) broken() error {
+	for i, client := range c.Clients() {
+		if n := client.Connects(); n > c.connects[i] {
 			return fmt.Errorf("%s has connected %d times: %w", client.ID(), n, errors.Join(client.Err()))
 		}
 	}

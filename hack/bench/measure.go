@@ -89,6 +89,9 @@ func (b *bench) rest(ctx context.Context, c *clients, before time.Duration) (flo
 		return 0, err
 	}
 	now, err := cpuTime(b.server.pid())
+	if again := c.rested(); again > 0 {
+		progress("  %d clients were put off at first and came again", again)
+	}
 	progress("  at rest after %.1f s more; %.2f s of CPU", time.Since(begin).Seconds(), (now - before).Seconds())
 	return (now - before).Seconds(), err
 }
