@@ -11,7 +11,7 @@ import (
 	"fairlead.io/fairlead/pkg/translate"
 )
 
-// The size that DESIGN promises for: 5,000 services of 10 endpoints, 500 VirtualServices, 1,000 HTTPRoutes.
+// The size that figures are promised for: 5,000 services of 10 endpoints, 500 VirtualServices, 1,000 HTTPRoutes.
 const (
 	benchServices  = 5000
 	benchEndpoints = 10
