@@ -85,13 +85,18 @@ func (st *stream) run(ctx context.Context) error {
 	go receive(st.out, requests, failed, done)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
+	settled := false
 	for {
 		lifted := st.srv.quarantine.wait()
 		if err := st.flush(); err != nil {
 			return err
 		}
-		if st.settledSeq.Load() > 0 {
+		if !settled && st.settledSeq.Load() > 0 {
+			settled = true
 			admitted.leave()
+		}
+		if !st.blocked() {
+			lifted = nil // two hundred streams on one channel cost each of them
 		}
 		newer := (<-chan struct{})(nil)
 		if st.latest != nil {
@@ -246,6 +251,16 @@ func (st *stream) markChanges(from, to snapshot.Snapshot, free bool) {
 			}
 		}
 	}
+}
+
+// blocked tells whether anything is quarantined for this client.
+func (st *stream) blocked() bool {
+	for _, w := range st.ranked {
+		if w.blocked.n > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // unblock looks at all quarantined names again.
