@@ -1,10 +1,15 @@
-// Package push serves snapshots to Envoys and node shims over delta ADS, and learns what they made of them.
+// Package push serves snapshots to Envoys and node shims over ADS, and learns what they made of them.
 //
 //	source → table → resolve → {translate, verdict} → snapshot → push → {Envoy, shim} → ACK/NACK
 //
 // One goroutine owns a stream; a second one only receives. A stream holds, per type, the content hash of every resource
 // that its client has; it compares those with the snapshot and sends what differs. What changes while a response waits
 // for its ACK only marks a name, so a slow client costs memory bounded by its subscriptions and gets the newest state.
+//
+// The names of a type are numbered for all streams (book), and a stream keeps what its client has by number (slots).
+// Responses are put together from bytes that the resources carry (transport); the state-of-the-world protocol is an
+// adapter that looks like a delta stream (sotw). New clients come in a few at a time (admission), and are sent what
+// their node's scope sees (scope).
 //
 // # Order
 //
