@@ -22,7 +22,6 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(16 << 20), // a first request lists every resource that the client has
 		grpc.InitialWindowSize(window),
 		grpc.InitialConnWindowSize(window),
-		grpc.SharedWriteBuffer(true),
 		grpc.ForceServerCodecV2(newCodec()),
 	}
 }

@@ -151,4 +151,3 @@ func (st *stream) markHosts(routes string, n need) {
 		w.mark(routes+"/", ask)
 	}
 }
-
