@@ -116,8 +116,11 @@ func run(ctx context.Context, o options) (err error) {
 	}
 	report.Median = medianRun(report.Runs)
 	if o.pods {
-		if report.Pods, err = p.measurePods(ctx, o); err != nil {
-			return err
+		var failed error
+		if report.Pods, failed = p.measurePods(ctx, o); failed != nil {
+			// What the runs before have measured is not lost for it; the exit code tells.
+			progress("Pods were not measured: %v", failed)
+			defer func() { err = errors.Join(failed, err) }()
 		}
 	}
 	progress("measured in %.0f s", time.Since(begin).Seconds())
