@@ -168,13 +168,3 @@ func (c *Client) tell(r *response, recs []*record, at time.Time) error {
 	}
 	return reject(&Response{Type: r.typeURL, Nonce: r.nonce, Updates: updates})
 }
-
-// Spread gives the median, the 99th percentile and the maximum of the times since a moment.
-func Spread(since time.Time, times []time.Time) (p50, p99, last time.Duration) {
-	if len(times) == 0 {
-		return 0, 0, 0
-	}
-	sorted := slices.SortedFunc(slices.Values(times), time.Time.Compare)
-	at := func(percent int) time.Duration { return sorted[(len(sorted)-1)*percent/100].Sub(since) }
-	return at(50), at(99), at(100)
-}

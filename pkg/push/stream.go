@@ -48,8 +48,7 @@ type stream struct {
 	ranked   []*watch // by rank
 	names    int
 	nonce    uint64
-	// deadline ends the holding of a transition; zero when none is under way. awaiting counts what it still waits for,
-	// beside what is pending: resources of free types, and those that the client has yet to ask for.
+	// deadline ends the holding of a transition; zero when none is under way.
 	deadline time.Time
 	forced   bool // the transition went on without what it awaited
 }

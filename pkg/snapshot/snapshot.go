@@ -165,13 +165,3 @@ func Pick(s Snapshot, variants []string, typeURL, name string) *Resource {
 	}
 	return nil
 }
-
-// Lookup finds what a node is served under a name: its most specific variant.
-func Lookup(s Snapshot, n Node, typeURL, name string) *Resource {
-	return s.Lookup(n.Variants(), typeURL, name)
-}
-
-// LookupIn is Lookup for a node whose Variants were computed before.
-func LookupIn(s Snapshot, variants []string, typeURL, name string) *Resource {
-	return s.Lookup(variants, typeURL, name)
-}

@@ -63,15 +63,15 @@ func TestStatic(t *testing.T) {
 	s.Update(2, []*Resource{made("a", "1")}) // equal: no change
 	s.Update(3, []*Resource{made("b", "2")}, Key{Type: typeURL, Name: "a"})
 	<-first.Newer()
-	latest := s.Latest()
+	latest, variants := s.Latest(), Node{ID: "n"}.Variants()
 	keys, ok := latest.ChangesSince(first.Seq())
 	if len(keys) != 2 || !ok || latest.Seq() != 3 || latest.Position() != 3 {
 		t.Errorf("changes %v %v at %d", keys, ok, latest.Seq())
 	}
-	if r := Lookup(latest, Node{ID: "n"}, typeURL, "a"); r != nil {
+	if r := latest.Lookup(variants, typeURL, "a"); r != nil {
 		t.Error("removed resource is served")
 	}
-	if r := Lookup(first, Node{ID: "n"}, typeURL, "a"); r == nil {
+	if r := first.Lookup(variants, typeURL, "a"); r == nil {
 		t.Error("an older snapshot has changed")
 	}
 	var names []string
