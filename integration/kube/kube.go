@@ -8,6 +8,7 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,8 +17,6 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"fairlead.io/fairlead/integration/process"
 )
@@ -27,6 +26,9 @@ const (
 	EtcdVersion       = "v3.6.16"
 	KubernetesVersion = "v1.35.4"
 )
+
+// Administrators is the group that RBAC lets do everything.
+const Administrators = "system:masters"
 
 // startTimeout bounds a start: 3 s alone, much more on a busy machine.
 const startTimeout = 90 * time.Second
@@ -41,7 +43,9 @@ type Server struct {
 	dir             string
 	apiPath         string
 	args            []string
-	pki             *pki
+	pki             *PKI
+	adminCert       []byte
+	adminKey        []byte
 	etcdPort        *port
 	peerPort        *port
 	apiPort         *port
@@ -93,7 +97,13 @@ func (s *Server) run(etcdPath string) (err error) {
 			return err
 		}
 	}
-	if s.pki, err = newPKI(s.dir); err != nil {
+	if s.pki, err = NewPKI(s.dir); err != nil {
+		return err
+	}
+	if err := s.pki.Serve("apiserver", []string{"localhost"}, net.IPv4(127, 0, 0, 1)); err != nil {
+		return err
+	}
+	if s.adminCert, s.adminKey, err = s.pki.Client("admin", Administrators); err != nil {
 		return err
 	}
 	client, peer := loopbackURL(s.etcdPort), loopbackURL(s.peerPort)
@@ -195,20 +205,12 @@ func (s *Server) Log() string {
 func (s *Server) Config() *rest.Config {
 	return &rest.Config{
 		Host: "https://127.0.0.1:" + strconv.Itoa(s.apiPort.number), QPS: -1,
-		TLSClientConfig: rest.TLSClientConfig{CAData: s.pki.caPEM, CertData: s.pki.adminCert, KeyData: s.pki.adminKey},
+		TLSClientConfig: rest.TLSClientConfig{CAData: s.pki.CA, CertData: s.adminCert, KeyData: s.adminKey},
 	}
 }
 
 // Kubeconfig writes the administrator's kubeconfig and returns its path, for what is run as a process.
 func (s *Server) Kubeconfig() (string, error) {
-	c := clientcmdapi.NewConfig()
-	c.Clusters["test"] = &clientcmdapi.Cluster{Server: s.Config().Host, CertificateAuthorityData: s.pki.caPEM}
-	c.AuthInfos["admin"] = &clientcmdapi.AuthInfo{ClientCertificateData: s.pki.adminCert, ClientKeyData: s.pki.adminKey}
-	c.Contexts["test"] = &clientcmdapi.Context{Cluster: "test", AuthInfo: "admin"}
-	c.CurrentContext = "test"
 	path := filepath.Join(s.dir, "kubeconfig")
-	if err := clientcmd.WriteToFile(*c, path); err != nil {
-		return "", fmt.Errorf("write kubeconfig: %w", err)
-	}
-	return path, nil
+	return path, WriteKubeconfig(path, s.Config().Host, s.pki.CA, s.adminCert, s.adminKey)
 }

@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,60 +15,132 @@ import (
 	"time"
 )
 
-// pki holds what one API server needs: a CA, its serving certificate, an administrator's client certificate, and the key that
-// signs service account tokens. All of it lives in the server's folder and dies with it.
-type pki struct {
-	caPEM, adminCert, adminKey []byte
+// PKI is the CA of one cluster, with the key that signs service account tokens. All of it lives in one folder, where the API
+// server reads it (ca.crt, sa.key), and dies with it.
+type PKI struct {
+	CA []byte // PEM
+
+	dir  string
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
 }
 
-func newPKI(dir string) (*pki, error) {
-	p := &pki{}
-	if err := p.write(dir); err != nil {
-		return nil, fmt.Errorf("make certificates: %w", err)
+// NewPKI makes a CA in the folder dir, and its files ca.crt, ca.key and sa.key.
+func NewPKI(dir string) (*PKI, error) {
+	p := &PKI{dir: dir}
+	if err := p.make(); err != nil {
+		return nil, fmt.Errorf("make CA: %w", err)
 	}
 	return p, nil
 }
 
-func (p *pki) write(dir string) error {
-	caKey, err := newKey()
+// LoadPKI reads the CA that NewPKI has made in the folder dir.
+func LoadPKI(dir string) (*PKI, error) {
+	p := &PKI{dir: dir}
+	if err := p.load(); err != nil {
+		return nil, fmt.Errorf("load CA: %w", err)
+	}
+	return p, nil
+}
+
+func (p *PKI) make() error {
+	var err error
+	if p.key, err = newKey(); err != nil {
+		return err
+	}
+	t := template("fairlead-test-ca")
+	t.IsCA, t.BasicConstraintsValid, t.KeyUsage = true, true, x509.KeyUsageCertSign|x509.KeyUsageDigitalSignature
+	p.cert = t
+	if p.CA, err = p.sign(t, p.key); err != nil {
+		return err
+	}
+	accounts, err := newKey()
 	if err != nil {
 		return err
 	}
-	ca := template("fairlead-test-ca")
-	ca.IsCA, ca.BasicConstraintsValid, ca.KeyUsage = true, true, x509.KeyUsageCertSign|x509.KeyUsageDigitalSignature
-	if p.caPEM, err = sign(ca, ca, caKey.Public(), caKey); err != nil {
-		return err
-	}
-	server := template("kube-apiserver")
-	server.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-	server.DNSNames, server.IPAddresses = []string{"localhost"}, []net.IP{net.IPv4(127, 0, 0, 1)}
-	serverCert, serverKey, err := issue(server, ca, caKey)
-	if err != nil {
-		return err
-	}
-	admin := template("admin")
-	admin.Subject.Organization = []string{"system:masters"} // the group that RBAC lets do everything
-	admin.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	if p.adminCert, p.adminKey, err = issue(admin, ca, caKey); err != nil {
-		return err
-	}
-	saKey, err := newKey()
-	if err != nil {
-		return err
-	}
-	saPEM, err := encodeKey(saKey)
-	if err != nil {
-		return err
-	}
-	for name, data := range map[string][]byte{
-		"ca.crt": p.caPEM, "apiserver.crt": serverCert, "apiserver.key": serverKey, "sa.key": saPEM,
-		"admin.crt": p.adminCert, "admin.key": p.adminKey,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+	for name, key := range map[string]*ecdsa.PrivateKey{"ca.key": p.key, "sa.key": accounts} {
+		data, err := encodeKey(key)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(p.dir, name), data, 0o600); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := os.WriteFile(filepath.Join(p.dir, "ca.crt"), p.CA, 0o600); err != nil {
+		return err
+	}
+	return p.load() // the certificate as it was signed
+}
+
+func (p *PKI) load() error {
+	var err error
+	if p.CA, err = os.ReadFile(filepath.Join(p.dir, "ca.crt")); err != nil {
+		return err
+	}
+	key, err := os.ReadFile(filepath.Join(p.dir, "ca.key"))
+	if err != nil {
+		return err
+	}
+	certBlock, _ := pem.Decode(p.CA)
+	keyBlock, _ := pem.Decode(key)
+	if certBlock == nil || keyBlock == nil {
+		return fmt.Errorf("no PEM in ca.crt or ca.key of %s", p.dir)
+	}
+	if p.cert, err = x509.ParseCertificate(certBlock.Bytes); err != nil {
+		return err
+	}
+	p.key, err = x509.ParseECPrivateKey(keyBlock.Bytes)
+	return err
+}
+
+// Client issues a client certificate, and returns it and its key as PEM. RBAC reads the user from name, its groups from groups.
+func (p *PKI) Client(name string, groups ...string) (cert, key []byte, err error) {
+	t := template(name)
+	t.Subject.Organization = groups
+	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	return p.issue(t)
+}
+
+// Serve issues a serving certificate, and writes it to file.crt and file.key.
+func (p *PKI) Serve(file string, names []string, addresses ...net.IP) error {
+	t := template(file)
+	t.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	t.DNSNames, t.IPAddresses = names, addresses
+	cert, key, err := p.issue(t)
+	if err != nil {
+		return fmt.Errorf("issue %s: %w", file, err)
+	}
+	return p.Write(file, cert, key)
+}
+
+// Write puts a certificate and its key into file.crt and file.key.
+func (p *PKI) Write(file string, cert, key []byte) error {
+	path := filepath.Join(p.dir, file)
+	if err := os.WriteFile(path+".crt", cert, 0o600); err != nil {
+		return err
+	}
+	return os.WriteFile(path+".key", key, 0o600)
+}
+
+func (p *PKI) issue(t *x509.Certificate) (cert, key []byte, err error) {
+	k, err := newKey()
+	if err != nil {
+		return nil, nil, err
+	}
+	if cert, err = p.sign(t, k); err != nil {
+		return nil, nil, err
+	}
+	key, err = encodeKey(k)
+	return cert, key, err
+}
+
+func (p *PKI) sign(t *x509.Certificate, k *ecdsa.PrivateKey) ([]byte, error) {
+	der, err := x509.CreateCertificate(rand.Reader, t, p.cert, k.Public(), p.key)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
 func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
@@ -79,29 +150,9 @@ func template(commonName string) *x509.Certificate {
 		SerialNumber: big.NewInt(time.Now().UnixNano()),
 		Subject:      pkix.Name{CommonName: commonName},
 		NotBefore:    time.Now().Add(-time.Hour), // clocks differ
-		NotAfter:     time.Now().Add(24 * time.Hour),
+		NotAfter:     time.Now().AddDate(1, 0, 0),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 	}
-}
-
-func issue(t, ca *x509.Certificate, caKey crypto.Signer) (cert, key []byte, err error) {
-	k, err := newKey()
-	if err != nil {
-		return nil, nil, err
-	}
-	if cert, err = sign(t, ca, k.Public(), caKey); err != nil {
-		return nil, nil, err
-	}
-	key, err = encodeKey(k)
-	return cert, key, err
-}
-
-func sign(t, ca *x509.Certificate, public crypto.PublicKey, caKey crypto.Signer) ([]byte, error) {
-	der, err := x509.CreateCertificate(rand.Reader, t, ca, public, caKey)
-	if err != nil {
-		return nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), nil
 }
 
 func encodeKey(k *ecdsa.PrivateKey) ([]byte, error) {

@@ -1,0 +1,100 @@
+// Command probe is what a test runs in pods: a server that says who it is, and a client without a shell.
+//
+//	probe serve [:PORT]      answers every path with "<hostname> <its address> <peer's address>"; default :8080
+//	probe get URL [SECONDS]  prints the body of a 200; asks again until the seconds (default 0) are over
+//	probe resolve NAME       prints the addresses of NAME, one a line
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+)
+
+func main() {
+	log.SetFlags(0)
+	if len(os.Args) < 2 {
+		log.Fatal("usage: probe serve [:PORT] | get URL [SECONDS] | resolve NAME")
+	}
+	argument := func(i int, otherwise string) string {
+		if len(os.Args) > i {
+			return os.Args[i]
+		}
+		return otherwise
+	}
+	var err error
+	switch os.Args[1] {
+	case "serve":
+		err = serve(argument(2, ":8080"))
+	case "get":
+		err = get(argument(2, ""), argument(3, "0"))
+	case "resolve":
+		err = resolve(argument(2, ""))
+	default:
+		err = fmt.Errorf("unknown command %q", os.Args[1])
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+}
+
+func serve(address string) error {
+	host, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	server := &http.Server{Addr: address, ReadHeaderTimeout: 10 * time.Second}
+	server.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprintln(w, host, r.Context().Value(http.LocalAddrContextKey), r.RemoteAddr)
+	})
+	return server.ListenAndServe()
+}
+
+func get(url, seconds string) error {
+	patience, err := strconv.Atoi(seconds)
+	if err != nil {
+		return err
+	}
+	deadline := time.Now().Add(time.Duration(patience) * time.Second)
+	for {
+		body, err := once(url)
+		if err == nil {
+			fmt.Print(body)
+			return nil
+		}
+		if !time.Now().Before(deadline) {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func once(url string) (string, error) {
+	client := &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get(url)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("get %s: %s", url, res.Status)
+	}
+	return string(body), err
+}
+
+func resolve(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	addresses, err := net.DefaultResolver.LookupHost(ctx, name)
+	for _, a := range addresses {
+		fmt.Println(a)
+	}
+	return err
+}
