@@ -25,7 +25,7 @@ const (
 // handle takes in one request. An error ends the stream: the client broke the protocol.
 func (st *stream) handle(ctx context.Context, req *discovery.DeltaDiscoveryRequest) error {
 	if st.variants == nil {
-		if err := st.identify(req.GetNode()); err != nil {
+		if err := st.identify(ctx, req.GetNode()); err != nil {
 			return err
 		}
 		st.srv.join(st)
@@ -38,6 +38,11 @@ func (st *stream) handle(ctx context.Context, req *discovery.DeltaDiscoveryReque
 	}
 	if st.watches[url] == nil && len(st.watches) >= maxTypes {
 		return status.Errorf(codes.ResourceExhausted, "stream subscribes to more than %d types", maxTypes)
+	}
+	if allow := st.srv.cfg.Allow; allow != nil && st.watches[url] == nil {
+		if err := allow(ctx, url); err != nil {
+			return err
+		}
 	}
 	st.refresh()
 	w := st.watch(url)
@@ -60,7 +65,7 @@ func (st *stream) handle(ctx context.Context, req *discovery.DeltaDiscoveryReque
 }
 
 // identify takes the client's identity from its first request.
-func (st *stream) identify(n *core.Node) error {
+func (st *stream) identify(ctx context.Context, n *core.Node) error {
 	if n.GetId() == "" {
 		return status.Error(codes.InvalidArgument, "the first discovery request names no node: set node.id")
 	}
@@ -72,11 +77,18 @@ func (st *stream) identify(n *core.Node) error {
 		return status.Error(codes.InvalidArgument, "node.metadata NAMESPACE is too long")
 	}
 	l := n.GetLocality()
-	st.node = snapshot.Node{
+	node := snapshot.Node{
 		ID:       n.GetId(),
 		Locality: model.Locality{Region: l.GetRegion(), Zone: l.GetZone(), SubZone: l.GetSubZone()},
 		Agent:    n.GetUserAgentName(), Namespace: namespace,
 	}
+	if admit := st.srv.cfg.Admit; admit != nil {
+		var err error
+		if node, err = admit(ctx, node); err != nil {
+			return err
+		}
+	}
+	st.node = node
 	st.agent, st.version = n.GetUserAgentName(), n.GetUserAgentVersion()
 	if v := n.GetUserAgentBuildVersion().GetVersion(); v != nil {
 		st.version = versionString(v.GetMajorNumber(), v.GetMinorNumber(), v.GetPatch())

@@ -36,6 +36,12 @@ type Config struct {
 	// Confirm, when set, examines a resource that a client rejected (envoy --mode validate). An error confirms the
 	// rejection for all clients of that version; nil keeps it to the node that rejected. It must honour its context.
 	Confirm func(context.Context, *snapshot.Resource) error
+	// Admit is asked once for each stream, with the node of its first request and the stream's context. What it gives back
+	// is the node that is served; its error, a gRPC status, ends the stream before anything of it is known or sent. Nil
+	// admits every node as what it says it is.
+	Admit func(context.Context, snapshot.Node) (snapshot.Node, error)
+	// Allow is asked when a stream first speaks of a type, after Admit; its error ends the stream. Nil allows all types.
+	Allow func(ctx context.Context, typeURL string) error
 }
 
 // Server serves delta ADS. It is safe for concurrent use.
