@@ -12,6 +12,8 @@ import (
 // State is all there is to know of the authorities of a trust domain: a value, which Store keeps and rotate makes another of.
 // The zero State has no authority.
 type State struct {
+	// Revision counts the changes of any part, by Authority.Update.
+	Revision uint64
 	// Sequence grows with every change of what is trusted.
 	Sequence uint64
 	// Generations are trusted, all of them, the oldest first. Signing is the ID of the one that signs.
@@ -21,6 +23,8 @@ type State struct {
 	JWT []JWTKey
 	// Rotation is where a rotation stands; its zero value is none.
 	Rotation Rotation
+	// Declined are IDs of mounted generations that were withdrawn: they are not taken again by themselves.
+	Declined []string
 }
 
 // Generation is one authority: an issuer with its roots.
