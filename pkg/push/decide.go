@@ -85,6 +85,8 @@ func (st *stream) decideGone(w *watch, name string, it *item, behind bool) choic
 	switch {
 	case it.need == ask && w.url == virtualHostType && st.isRoutes(w, name):
 		return skip
+	case it.need == ask && it.prev == nil && st.srv.cfg.Await != nil && st.srv.cfg.Await(w.url, name):
+		return skip
 	case it.need == ask:
 		return absent
 	case it.prev == nil, it.prev.Stub && w.url == routeType:

@@ -42,6 +42,9 @@ type Config struct {
 	Admit func(context.Context, snapshot.Node) (snapshot.Node, error)
 	// Allow is asked when a stream first speaks of a type, after Admit; its error ends the stream. Nil allows all types.
 	Allow func(ctx context.Context, typeURL string) error
+	// Await tells of a name that does not exist that its client should wait for it: nothing is said until it comes. Nil, as
+	// for all other names, says at once that there is none.
+	Await func(typeURL, name string) bool
 }
 
 // Server serves delta ADS. It is safe for concurrent use.
