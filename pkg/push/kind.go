@@ -10,6 +10,7 @@ const (
 	scopedRouteType = "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"
 	virtualHostType = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 	workloadType    = "type.googleapis.com/fairlead.node.v1.Workload"
+	trustType       = "type.googleapis.com/fairlead.node.v1.TrustBundle"
 	verdictType     = "type.googleapis.com/fairlead.node.v1.VerdictSet"
 )
 
@@ -65,7 +66,7 @@ func short(url string) string {
 func label(url string) string {
 	switch url {
 	case clusterType, endpointType, secretType, listenerType, routeType, scopedRouteType, virtualHostType,
-		workloadType, verdictType:
+		workloadType, trustType, verdictType:
 		return short(url)
 	}
 	return "other"

@@ -42,6 +42,8 @@ type Inputs struct {
 	WorkloadEntries  *table.Source[*WorkloadEntry]
 	ServerGateways   *table.Source[*ServerGateway]
 	Sidecars         *table.Source[*Sidecar]
+	// TrustBundles come from the authority, by trust domain.
+	TrustBundles *table.Source[*model.TrustBundle]
 
 	engine *table.Engine
 }
@@ -67,6 +69,7 @@ func NewInputs(e *table.Engine) *Inputs {
 		WorkloadEntries:  newSource[*WorkloadEntry](e, "workloadentries"),
 		ServerGateways:   newSource[*ServerGateway](e, "servergateways"),
 		Sidecars:         newSource[*Sidecar](e, "sidecar objects"),
+		TrustBundles:     newSource[*model.TrustBundle](e, "trustbundles"),
 	}
 }
 

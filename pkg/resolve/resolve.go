@@ -20,6 +20,8 @@ type Resolved struct {
 	Outbound  *Outbound
 	Audiences *Audiences
 	Scopes    *Scopes
+	Residents *Residents
+	Trust     *Trust
 	// Statuses are what the author of each object is told, by StatusKey.
 	Statuses *table.Derived[*model.ObjectStatus]
 }
@@ -31,6 +33,7 @@ func New(e *table.Engine, cfg Config) *Resolved {
 	policies := newPolicies(e, cfg, in, hosts)
 	endpoints := newEndpoints(e, in, hosts, policies) // the end of the urgent lane, so before what is not of it
 	scopes := newScopes(e, cfg, in)                   // of the urgent lane too
+	residents := newResidents(e, in)                  // and these
 	clusters := newClusters(e, hosts, policies)
 	api := newGatewayAPI(e, cfg, in, hosts)
 	traffic := newTraffic(e, cfg, in, hosts, policies)
@@ -38,10 +41,11 @@ func New(e *table.Engine, cfg Config) *Resolved {
 	http := newVirtualHosts(e, servers, api.Routes, traffic.Routes)
 	res := &Resolved{
 		Config: cfg, Inputs: in, Hosts: hosts, Policies: policies, Clusters: clusters, Endpoints: endpoints,
-		API: api, Traffic: traffic, Servers: servers, HTTP: http, Scopes: scopes,
+		API: api, Traffic: traffic, Servers: servers, HTTP: http, Scopes: scopes, Residents: residents, Trust: newTrust(e, in),
 		Outbound: newOutbound(e, cfg, hosts, policies, http, traffic),
 	}
 	res.Audiences = newAudiences(e, res)
+	residents.declareRest(e, in, api)
 	scopes.sidecars.declareStatus(e, in)
 	res.Statuses = newStatuses(e, res)
 	return res

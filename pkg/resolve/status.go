@@ -38,6 +38,7 @@ func newStatuses(e *table.Engine, res *Resolved) *table.Derived[*model.ObjectSta
 	gather(s, res.Hosts.Status, self, "ServiceEntry")
 	gather(s, res.Endpoints.Status, self, "WorkloadEntry")
 	gather(s, res.Scopes.sidecars.status, self, "Sidecar")
+	gather(s, res.Trust.Status, self, model.TrustBundleKind)
 	s.lost = table.NewIndex(res.Servers.Ports, "lost servers", func(_ string, p *Port) []string {
 		var keys []string
 		for i := range p.Lost {

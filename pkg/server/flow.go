@@ -3,6 +3,7 @@ package server
 import (
 	"log/slog"
 
+	"fairlead.io/fairlead/pkg/ca"
 	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/resolve"
 	"fairlead.io/fairlead/pkg/snapshot"
@@ -19,6 +20,8 @@ type Flow struct {
 	// Broken are the cluster's nodes that are not ready, by name.
 	Broken *table.Output[bool]
 	Source snapshot.Source
+	// directory tells what runs where.
+	directory *directory
 }
 
 // NewFlow declares every table.
@@ -33,8 +36,13 @@ func NewFlow(mesh resolve.Config, opts table.Options) *Flow {
 		n, ok := table.Get(r, res.Inputs.Nodes, name)
 		return true, ok && !n.Ready
 	}, []table.Trigger{res.Inputs.Nodes}))
-	return &Flow{Engine: e, Resolved: res, Statuses: statuses, Broken: broken, Source: translate.New(e, res).Source()}
+	return &Flow{
+		Engine: e, Resolved: res, Statuses: statuses, Broken: broken, Source: translate.New(e, res).Source(), directory: newDirectory(e, res),
+	}
 }
+
+// Directory tells what the cluster runs, as the authority asks it.
+func (f *Flow) Directory() ca.Directory { return f.directory }
 
 // NotReady gives the cluster's nodes that are not ready.
 func (f *Flow) NotReady() map[string]bool {

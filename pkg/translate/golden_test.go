@@ -68,7 +68,7 @@ func load(t *testing.T, path string) (loaded, snapshot.Snapshot) {
 func xdsYAML(t *testing.T, s snapshot.Snapshot) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	types := []string{resource.ClusterType, resource.EndpointType, resource.ListenerType, resource.RouteType, translate.VirtualHostType, translate.ScopeType, resource.SecretType}
+	types := []string{resource.ClusterType, resource.EndpointType, resource.ListenerType, resource.RouteType, translate.VirtualHostType, translate.ScopeType, resource.SecretType, translate.WorkloadType}
 	for _, typeURL := range types {
 		s.Range(typeURL, func(r *snapshot.Resource) bool {
 			m, err := r.Body.UnmarshalNew()

@@ -16,6 +16,7 @@ import (
 
 var allTypes = []string{
 	resource.ClusterType, resource.EndpointType, resource.ListenerType, resource.RouteType, translate.VirtualHostType, translate.ScopeType, resource.SecretType,
+	translate.WorkloadType,
 }
 
 // TestOracle applies random changes of all kinds in random batches. After each batch, what the incremental engine serves

@@ -213,7 +213,10 @@ func (f *file) keep(obj object, k *Kind, ref model.Ref, text *model.Text, issues
 			spec[key] = v
 		}
 	}
-	m.UID = hash(ref.Group, ref.Kind, ref.Key())
+	// The UIDs of pods and nodes are parts of identities, so they are taken as they are written.
+	if _, pod := obj.(*model.Pod); m.UID == "" || !pod && ref.Kind != "Node" {
+		m.UID = hash(ref.Group, ref.Kind, ref.Key())
+	}
 	m.ResourceVersion = hash(sum, text.File, fmt.Sprint(text.Line))
 	m.Generation = 1
 	m.Text = text
