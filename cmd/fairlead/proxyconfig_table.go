@@ -24,6 +24,8 @@ var printers = map[string]struct {
 	"routes":    {[]string{"TABLE", "DOMAINS", "MATCH", "ACTION", "STATE"}, routeRows},
 	"scopes":    {[]string{"NAME", "KEY", "TABLE", "STATE"}, scopeRows},
 	"secrets":   {[]string{"NAME", "KIND", "SUBJECT", "NOT AFTER", "STATE"}, secretRows},
+	"trust":     {[]string{"TRUST DOMAIN", "SEQUENCE", "JWT KEYS", "ROOT", "NOT AFTER", "STATE"}, trustRows},
+	"workloads": {[]string{"UID", "POD", "ADDRESSES", "IDENTITY", "STATE"}, workloadRows},
 }
 
 func configTable(w io.Writer, c admin.NodeConfig) error {

@@ -20,6 +20,8 @@ var Kinds = map[string][]string{
 	"routes":    {"type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "type.googleapis.com/envoy.config.route.v3.VirtualHost"},
 	"scopes":    {"type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"},
 	"secrets":   {"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"},
+	"trust":     {"type.googleapis.com/fairlead.node.v1.TrustBundle"},
+	"workloads": {"type.googleapis.com/fairlead.node.v1.Workload"},
 }
 
 // Served is one resource that a node has.

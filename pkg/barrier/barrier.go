@@ -71,11 +71,11 @@ type Barrier struct {
 	peers    map[string]*peer    // by address
 	starter  func(*peer)         // set while Run runs
 
-	nodes   map[string]*node  // in the count, joining or fenced
-	absent  map[string]Absent // by node
-	fences  map[string]fence  // by node
-	clients int               // in the count
-	joining int               // of them: not served completely yet
+	nodes   map[party]*node  // in the count, joining or fenced
+	absent  map[party]Absent
+	fences  map[party]fence
+	clients int // nodes in the count, each once
+	joining int // of them: not served completely yet
 	held    map[model.Ref]struct{}
 	next    time.Time // the next deadline; zero when there is none
 
@@ -100,7 +100,7 @@ func New(cfg Config) (*Barrier, error) {
 	b := &Barrier{
 		cfg: cfg, log: cfg.Log.With("part", "barrier"), kick: make(chan struct{}, 1), leaving: make(chan struct{}),
 		own: own, made: newMade(), replicas: map[string]*replica{cfg.Name: own}, peers: map[string]*peer{},
-		nodes: map[string]*node{}, absent: map[string]Absent{}, fences: map[string]fence{}, held: map[model.Ref]struct{}{},
+		nodes: map[party]*node{}, absent: map[party]Absent{}, fences: map[party]fence{}, held: map[model.Ref]struct{}{},
 		changed: make(chan struct{}), watches: map[*Watch]struct{}{}, feeds: map[*feed]struct{}{},
 	}
 	for _, address := range cfg.Peers {

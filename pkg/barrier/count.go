@@ -8,13 +8,15 @@ import (
 // Absent is a node that is not in the count.
 type Absent struct {
 	Node string `json:"node"`
+	// Agent is set when it is the node's agent, and not its Envoy.
+	Agent bool `json:"agent,omitempty"`
 	// Since is when it was last connected, or when it came back.
 	Since time.Time `json:"since"`
 	// Reason says why, and what would end it.
 	Reason string `json:"reason"`
 }
 
-// node is a node by the connection that speaks for it: its newest one, or its last.
+// node is a node's Envoy, or its agent, by the connection that speaks for it: its newest one, or its last.
 type node struct {
 	replica *replica
 	client  *client
@@ -40,26 +42,26 @@ func (b *Barrier) count(now time.Time) {
 	if b.cfg.NotReady != nil {
 		broken = b.cfg.NotReady()
 	}
-	b.nodes = map[string]*node{}
-	left := map[string]*node{}
+	b.nodes = map[party]*node{}
+	left := map[party]*node{}
 	for _, r := range b.replicas {
 		for id, c := range r.clients {
 			n := &node{replica: r, client: c}
 			if gone := n.gone(); !gone.IsZero() && (broken[c.Node] || !now.Before(gone.Add(b.cfg.Grace))) {
 				delete(r.clients, id)
-				left[c.Node] = n
-			} else if o := b.nodes[c.Node]; o == nil || n.speaksBefore(o) {
-				b.nodes[c.Node] = n
+				left[c.party()] = n
+			} else if o := b.nodes[c.party()]; o == nil || n.speaksBefore(o) {
+				b.nodes[c.party()] = n
 			}
 		}
 	}
-	for name, n := range left {
-		if b.nodes[name] == nil {
-			b.depart(name, n.gone(), n.why(broken[name]))
+	for who, n := range left {
+		if b.nodes[who] == nil {
+			b.depart(who, n.gone(), n.why(broken[who.node]))
 		}
 	}
-	for name, n := range b.nodes {
-		b.admit(name, n, now, broken[name])
+	for who, n := range b.nodes {
+		b.admit(who, n, now, broken[who.node])
 	}
 	b.forget(now)
 	b.tally()
@@ -77,32 +79,32 @@ func (n *node) why(broken bool) string {
 }
 
 // depart takes a node out of the count.
-func (b *Barrier) depart(name string, since time.Time, why string) {
-	if was, ok := b.absent[name]; ok {
+func (b *Barrier) depart(who party, since time.Time, why string) {
+	if was, ok := b.absent[who]; ok {
 		since = was.Since
 	} else {
-		b.log.Info("a node has left the count", "node", name, "reason", why)
+		b.log.Info("a node has left the count", "node", who.String(), "reason", why)
 	}
-	if now := (Absent{name, since, why}); b.absent[name] != now {
-		b.absent[name] = now
+	if now := (Absent{who.node, who.agent, since, why}); b.absent[who] != now {
+		b.absent[who] = now
 		b.dirty = true
 	}
-	delete(b.fences, name)
+	delete(b.fences, who)
 }
 
 // admit decides whether a node that is connected, or was a moment ago, is in the count.
-func (b *Barrier) admit(name string, n *node, now time.Time, broken bool) {
+func (b *Barrier) admit(who party, n *node, now time.Time, broken bool) {
 	gone := n.gone()
-	_, absent := b.absent[name]
-	f, fenced := b.fences[name]
+	_, absent := b.absent[who]
+	f, fenced := b.fences[who]
 	switch {
 	case broken:
-		b.depart(name, now, "NotReady in the cluster")
-		delete(b.nodes, name)
+		b.depart(who, now, "NotReady in the cluster")
+		delete(b.nodes, who)
 		return
 	case !gone.IsZero() && (absent || fenced): // it was back for a moment only
-		b.depart(name, gone, n.why(false))
-		delete(b.nodes, name)
+		b.depart(who, gone, n.why(false))
+		delete(b.nodes, who)
 		return
 	case !gone.IsZero():
 		b.until(gone.Add(b.cfg.Grace))
@@ -113,14 +115,14 @@ func (b *Barrier) admit(name string, n *node, now time.Time, broken bool) {
 		if n.client.Settled > 0 {
 			f.state = n.replica.last()
 		}
-		b.fences[name], fenced = f, true
-		delete(b.absent, name)
+		b.fences[who], fenced = f, true
+		delete(b.absent, who)
 		b.dirty = true
 	}
 	if n.fenced = fenced && n.client.Settled < f.state; fenced && !n.fenced {
-		delete(b.fences, name)
+		delete(b.fences, who)
 		b.dirty = true
-		b.log.Info("a node is back in the count", "node", name)
+		b.log.Info("a node is back in the count", "node", who.String())
 	}
 }
 
@@ -128,7 +130,7 @@ func (b *Barrier) admit(name string, n *node, now time.Time, broken bool) {
 func (b *Barrier) forget(now time.Time) {
 	for name, r := range b.replicas {
 		for id, c := range r.clients {
-			if speaks := b.nodes[c.Node]; (!c.gone.IsZero() || !r.lost.IsZero()) && (speaks == nil || speaks.client != c) {
+			if speaks := b.nodes[c.party()]; (!c.gone.IsZero() || !r.lost.IsZero()) && (speaks == nil || speaks.client != c) {
 				delete(r.clients, id)
 			}
 		}
@@ -153,11 +155,11 @@ func (b *Barrier) forget(now time.Time) {
 			b.touchAll()
 		}
 	}
-	for name, a := range b.absent {
+	for who, a := range b.absent {
 		if end := a.Since.Add(b.cfg.Remember); now.Before(end) {
 			b.until(end)
 		} else {
-			delete(b.absent, name)
+			delete(b.absent, who)
 			b.dirty = true
 		}
 	}
@@ -178,12 +180,14 @@ func (b *Barrier) tally() {
 	}
 	sums := map[*replica]sum{}
 	clients, joining := 0, 0
-	for _, n := range b.nodes {
+	for who, n := range b.nodes {
+		if !n.fenced && !b.second(who) {
+			clients++
+		}
 		switch {
 		case n.fenced:
 		case n.joining():
 			joining++
-			clients++
 		default:
 			s, ok := sums[n.replica]
 			if !ok || n.client.Settled < s.settled {
@@ -191,7 +195,6 @@ func (b *Barrier) tally() {
 			}
 			s.counted++
 			sums[n.replica] = s
-			clients++
 		}
 	}
 	all := (clients == 0) != (b.clients == 0)
@@ -219,6 +222,15 @@ func (b *Barrier) tally() {
 		}
 		clear(b.held)
 	}
+}
+
+// second tells whether the node of an agent is counted already, by its Envoy.
+func (b *Barrier) second(who party) bool {
+	if !who.agent {
+		return false
+	}
+	n := b.nodes[party{node: who.node}]
+	return n != nil && !n.fenced
 }
 
 // gone is when the node was last connected; zero while it is.

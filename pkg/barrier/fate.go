@@ -105,12 +105,14 @@ func (b *Barrier) Absent() []Absent {
 
 func (b *Barrier) missing() []Absent {
 	out := slices.Collect(maps.Values(b.absent))
-	for name, n := range b.nodes {
+	for who, n := range b.nodes {
 		if n.fenced {
-			out = append(out, Absent{name, n.client.Connected, "back, and not served the newest state yet"})
+			out = append(out, Absent{who.node, who.agent, n.client.Connected, "back, and not served the newest state yet"})
 		}
 	}
-	slices.SortFunc(out, func(a, b Absent) int { return cmp.Compare(a.Node, b.Node) })
+	slices.SortFunc(out, func(a, b Absent) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(party{a.Node, a.Agent}.String(), party{b.Node, b.Agent}.String()))
+	})
 	return out
 }
 
@@ -174,9 +176,9 @@ func (b *Barrier) waits(own *row, targets map[string]uint64) Waits {
 		}
 		return everything
 	}
-	for name, n := range b.nodes {
+	for who, n := range b.nodes {
 		if !n.fenced && n.client.Settled < state(n.replica) {
-			names = append(names, name)
+			names = append(names, who.String())
 		}
 	}
 	for _, r := range b.replicas {

@@ -22,11 +22,13 @@ type Refusal struct {
 	Rejection
 }
 
-// Client is one stream of a node.
+// Client is one stream of a node: of its Envoy or of its agent.
 type Client struct {
 	// ID tells the streams of one replica apart.
 	ID   uint64
 	Node string
+	// Agent is set for the node's agent. It and the node's Envoy are counted apart.
+	Agent bool
 	// Connected is by the clock of the replica.
 	Connected time.Time
 	// Settled is the number of the replica's state that the client has acknowledged all of; 0 until the first.
@@ -49,6 +51,22 @@ type row struct {
 	// Of the own replica alone.
 	status    *model.ObjectStatus
 	resources int
+}
+
+// party is who acknowledges: the Envoy of a node, or its agent.
+type party struct {
+	node  string
+	agent bool
+}
+
+func (c *Client) party() party { return party{c.Node, c.Agent} }
+
+// String is how people see it.
+func (p party) String() string {
+	if p.agent {
+		return p.node + " (agent)"
+	}
+	return p.node
 }
 
 // client is a Client as the barrier keeps it.

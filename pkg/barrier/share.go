@@ -165,9 +165,9 @@ func clientOf(id uint64, c *client) *barrierv1.Client {
 	if c == nil || !c.gone.IsZero() {
 		return &barrierv1.Client{Id: id, Gone: true}
 	}
-	return &barrierv1.Client{Id: id, Node: c.Node, Connected: c.Connected.UnixNano(), Settled: c.Settled}
+	return &barrierv1.Client{Id: id, Node: c.Node, Agent: c.Agent, Connected: c.Connected.UnixNano(), Settled: c.Settled}
 }
 
 func streamOf(c *barrierv1.Client) *client {
-	return &client{Client: Client{ID: c.GetId(), Node: c.GetNode(), Connected: time.Unix(0, c.GetConnected()), Settled: c.GetSettled()}}
+	return &client{Client: Client{ID: c.GetId(), Node: c.GetNode(), Agent: c.GetAgent(), Connected: time.Unix(0, c.GetConnected()), Settled: c.GetSettled()}}
 }

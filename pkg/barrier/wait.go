@@ -226,13 +226,14 @@ func accepted(s *model.ObjectStatus) (ok bool, why string) {
 }
 
 // late counts the nodes in the count that have not settled the targets.
-func (b *Barrier) late(targets map[string]uint64) (n int) {
-	for _, x := range b.nodes {
+func (b *Barrier) late(targets map[string]uint64) int {
+	late := map[string]struct{}{}
+	for who, x := range b.nodes {
 		if target, ok := targets[x.replica.name]; !x.fenced && (!ok || x.client.Settled < target) {
-			n++
+			late[who.node] = struct{}{}
 		}
 	}
-	return n
+	return len(late)
 }
 
 // unreachable lists the replicas whose clients nobody knows.

@@ -355,7 +355,7 @@ func (x *Rejection) GetMessage() string {
 	return ""
 }
 
-// Client is one stream of a node.
+// Client is one stream of a node: of its Envoy or of its agent.
 type Client struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Of the stream, in this replica.
@@ -366,7 +366,9 @@ type Client struct {
 	// When it connected, in nanoseconds since 1970 by the replica's clock.
 	Connected int64 `protobuf:"varint,4,opt,name=connected,proto3" json:"connected,omitempty"`
 	// The number of the replica's state that the client has acknowledged all of; 0 until the first.
-	Settled       uint64 `protobuf:"varint,5,opt,name=settled,proto3" json:"settled,omitempty"`
+	Settled uint64 `protobuf:"varint,5,opt,name=settled,proto3" json:"settled,omitempty"`
+	// The stream is of the node's agent, and not of its Envoy.
+	Agent         bool `protobuf:"varint,6,opt,name=agent,proto3" json:"agent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -436,6 +438,13 @@ func (x *Client) GetSettled() uint64 {
 	return 0
 }
 
+func (x *Client) GetAgent() bool {
+	if x != nil {
+		return x.Agent
+	}
+	return false
+}
+
 var File_barrier_v1_barrier_proto protoreflect.FileDescriptor
 
 const file_barrier_v1_barrier_proto_rawDesc = "" +
@@ -469,13 +478,14 @@ const file_barrier_v1_barrier_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12\x1a\n" +
 	"\bresource\x18\x04 \x01(\tR\bresource\x12\x18\n" +
-	"\amessage\x18\x05 \x01(\tR\amessage\"x\n" +
+	"\amessage\x18\x05 \x01(\tR\amessage\"\x8e\x01\n" +
 	"\x06Client\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04gone\x18\x02 \x01(\bR\x04gone\x12\x12\n" +
 	"\x04node\x18\x03 \x01(\tR\x04node\x12\x1c\n" +
 	"\tconnected\x18\x04 \x01(\x03R\tconnected\x12\x18\n" +
-	"\asettled\x18\x05 \x01(\x04R\asettled2W\n" +
+	"\asettled\x18\x05 \x01(\x04R\asettled\x12\x14\n" +
+	"\x05agent\x18\x06 \x01(\bR\x05agent2W\n" +
 	"\aBarrier\x12L\n" +
 	"\x06Follow\x12\".fairlead.barrier.v1.FollowRequest\x1a\x1c.fairlead.barrier.v1.Summary0\x01B/Z-fairlead.io/fairlead/api/barrier/v1;barrierv1b\x06proto3"
 
