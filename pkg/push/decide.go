@@ -85,7 +85,7 @@ func (st *stream) decideGone(w *watch, name string, it *item, behind bool) choic
 	switch {
 	case it.need == ask && w.url == virtualHostType && st.isRoutes(w, name):
 		return skip
-	case it.need == ask && it.prev == nil && st.srv.cfg.Await != nil && st.srv.cfg.Await(w.url, name):
+	case (it.prev == nil && it.need == ask || foreign(it.prev)) && st.srv.cfg.Await != nil && st.srv.cfg.Await(w.url, name):
 		return skip
 	case it.need == ask:
 		return absent

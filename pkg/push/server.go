@@ -42,8 +42,8 @@ type Config struct {
 	Admit func(context.Context, snapshot.Node) (snapshot.Node, error)
 	// Allow is asked when a stream first speaks of a type, after Admit; its error ends the stream. Nil allows all types.
 	Allow func(ctx context.Context, typeURL string) error
-	// Await tells of a name that does not exist that its client should wait for it: nothing is said until it comes. Nil, as
-	// for all other names, says at once that there is none.
+	// Await tells of a name that does not exist that its client should wait for it, or keep what it has from another stream:
+	// nothing is said until it comes. Nil, as for all other names, says at once that there is none.
 	Await func(typeURL, name string) bool
 }
 
