@@ -11,18 +11,19 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
+	secret "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc"
 
 	"fairlead.io/fairlead/pkg/model"
+	"fairlead.io/fairlead/pkg/node"
 	"fairlead.io/fairlead/pkg/node/keeper"
 	"fairlead.io/fairlead/pkg/push"
 	"fairlead.io/fairlead/pkg/snapshot"
-
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	secret "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 )
 
 // Names of secrets.
@@ -58,14 +59,24 @@ type Server struct {
 	source *snapshot.Static
 	push   *push.Server
 	acked  prometheus.Histogram
+	timing *semaphore.Weighted
+	waits  sync.WaitGroup
+
+	mu sync.Mutex // guards what follows
+	// bundles are those that have been published, turn is closed at the next ones.
+	bundles *node.Bundles
+	turn    chan struct{}
 }
+
+// timingEnds is when an acknowledgement is not measured any more.
+const timingEnds = time.Minute
 
 // New gives a Server that serves what Run brings.
 func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, source: snapshot.NewStatic()}
+	s := &Server{cfg: cfg, source: snapshot.NewStatic(), timing: semaphore.NewWeighted(1), turn: make(chan struct{})}
 	s.acked = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "fairlead_node_svid_acknowledged_seconds", Help: "From a new SVID, or new bundles, to the acknowledgement of every Envoy stream that has asked for it.",
 		Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .5, 1, 5},
@@ -103,25 +114,51 @@ func (s *Server) Drain() { s.push.Drain() }
 // Clients lists who is connected.
 func (s *Server) Clients() []push.ClientInfo { return s.push.Clients() }
 
-var _ discovery.AggregatedDiscoveryServiceServer = (*push.Server)(nil)
-
-// Served waits until every Envoy that has asked for bundles has acknowledged those that the Keeper has now.
+// Served waits until every Envoy that is connected has acknowledged the bundles that the Keeper has now. Without any it is at
+// once: who comes later gets them first.
 func (s *Server) Served(ctx context.Context) error {
-	return s.acknowledged(ctx, bundlesOrigin)
+	for {
+		published, turn := s.publishedNow()
+		if state, _ := s.cfg.Keeper.State(); state.Bundles == published {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("make secrets of the bundles: %w", ctx.Err())
+		case <-turn:
+		}
+	}
+	_, err := s.acknowledged(ctx, bundlesOrigin)
+	return err
 }
 
-var bundlesOrigin = model.Ref{}
+func (s *Server) publishedNow() (*node.Bundles, <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bundles, s.turn
+}
 
-func (s *Server) acknowledged(ctx context.Context, ref model.Ref) error {
+func (s *Server) setPublished(b *node.Bundles) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if b != s.bundles {
+		s.bundles = b
+		close(s.turn)
+		s.turn = make(chan struct{})
+	}
+}
+
+// acknowledged waits until every stream has what was made of ref, and gives how many there are.
+func (s *Server) acknowledged(ctx context.Context, ref model.Ref) (clients int, err error) {
 	for {
 		changed := s.push.Status().Changed()
 		st := s.push.Status().For(ref)
 		if st.Behind == 0 && len(st.Rejected) == 0 {
-			return nil
+			return st.Clients, nil
 		}
 		select {
 		case <-ctx.Done():
-			return behind(st)
+			return 0, behind(st)
 		case <-changed:
 		}
 	}
@@ -131,5 +168,5 @@ func behind(st push.OriginStatus) error {
 	for _, r := range st.Rejected {
 		return fmt.Errorf("envoy %s refuses %s: %s", r.Node, r.Name, r.Message)
 	}
-	return fmt.Errorf("%d of %d SDS streams of Envoy %s have not acknowledged", st.Behind, st.Clients, strings.Join(st.BehindNodes, ", "))
+	return fmt.Errorf("%d of %d SDS streams of envoy %s have not acknowledged", st.Behind, st.Clients, strings.Join(st.BehindNodes, ", "))
 }

@@ -1,0 +1,87 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"fairlead.io/fairlead/pkg/node/agent"
+)
+
+func statusCommand() *cobra.Command {
+	var admin, format string
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Print what the agent of this node holds",
+		Example: "  fairlead-node status\n  fairlead-node status --admin unix:/run/fairlead/admin.sock -o json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if format != "table" && format != "json" {
+				return fmt.Errorf("--output=%s: use table or json", format)
+			}
+			s, err := agent.FetchStatus(cmd.Context(), admin)
+			if err != nil {
+				return err
+			}
+			if format == "json" {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc.SetIndent("", "  ")
+				return enc.Encode(s)
+			}
+			return table(cmd.OutOrStdout(), s, time.Now())
+		},
+	}
+	cmd.Flags().StringVar(&admin, "admin", defaultAdmin, "admin address of the agent: loopback IP:PORT or unix:/path")
+	cmd.Flags().StringVarP(&format, "output", "o", "table", "how to print: table or json")
+	return cmd
+}
+
+// table prints a status for people.
+func table(w io.Writer, s *agent.Status, now time.Time) error {
+	stream := "not connected: " + s.Control.Error
+	if s.Control.Connected {
+		stream = "connected to " + s.Control.Server + " for " + short(now.Sub(s.Control.Since))
+	}
+	fmt.Fprintf(w, "node %s, %s; %d workloads, %d trust bundles, %d SDS streams\n", s.Node, stream, s.Control.Workloads, s.Control.Bundles, s.Envoy)
+	if s.NotReady != "" {
+		fmt.Fprintln(w, "not ready:", s.NotReady)
+	}
+	if s.Control.Refused != "" {
+		fmt.Fprintln(w, "refused what the control plane sent last:", s.Control.Refused)
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "IDENTITY\tPODS\tSTATE\tAGE\tENDS IN\tAUTHORITY\tLAST ERROR")
+	for i := range s.Identities {
+		id := &s.Identities[i]
+		pods, age, left := strconv.Itoa(len(id.Pods)), "-", "-"
+		if id.Node {
+			pods = "(node)"
+		}
+		if !id.Ends.IsZero() {
+			age, left = short(now.Sub(id.Issued)), short(id.Left)
+		}
+		authority := orDash(id.Authority)
+		if id.Authority != "" && s.Signing != "" && id.Authority != s.Signing {
+			authority += " (old)"
+		}
+		clean := strings.NewReplacer("\t", " ", "\n", " ", "\r", " ").Replace(orDash(id.Error))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", id.ID, pods, id.State, age, left, authority, clean)
+	}
+	return t.Flush()
+}
+
+func short(d time.Duration) string { return d.Round(time.Second).String() }
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
