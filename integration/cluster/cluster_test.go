@@ -8,7 +8,7 @@ import (
 	"fairlead.io/fairlead/integration/cluster"
 )
 
-// web is a Service with a pod on every node, and a client.
+// web is a Service with a pod on every node.
 const web = `
 apiVersion: apps/v1
 kind: DaemonSet
@@ -32,7 +32,17 @@ metadata: {name: web}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 `
 
-// answers asks the Service by its name from a pod on a node, until pods on all nodes have answered.
+func installWeb(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	if err := c.Apply(t.Context(), web); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Rollout(t.Context(), "default", "daemonset/web"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// answers asks the Service by its name, from the pod on node from, until the pods of as many nodes have answered.
 func answers(t *testing.T, c *cluster.Cluster, from *cluster.Node, want int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), cluster.Patience)
@@ -52,16 +62,74 @@ func answers(t *testing.T, c *cluster.Cluster, from *cluster.Node, want int) {
 	}
 }
 
-func TestPodsOfTwoNodesTalkOverAService(t *testing.T) {
-	c := cluster.Start(t, cluster.Options{DNS: true})
+func on(t *testing.T, n *cluster.Node, name string, args ...string) string {
+	t.Helper()
+	cmd, err := n.Command(t.Context(), name, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v: %s", cmd.Args, err, out)
+	}
+	return string(out)
+}
+
+func TestPodsTalkOverServicesInEveryNetwork(t *testing.T) {
+	for _, test := range []struct {
+		proxy, cni string
+		rules      []string // what lists kube-proxy's rules
+		mark       string   // what is among them
+	}{
+		{"nftables", "bridge", []string{"nft", "list", "tables"}, "ip kube-proxy"},
+		{"iptables", "ptp", []string{"iptables-save", "-t", "nat"}, "default/web"},
+	} {
+		t.Run(test.proxy+"-"+test.cni, func(t *testing.T) {
+			c := cluster.Start(t, cluster.Options{Proxy: test.proxy, CNI: test.cni, DNS: true})
+			installWeb(t, c)
+			for _, n := range c.Nodes {
+				answers(t, c, n, len(c.Nodes))
+			}
+			if rules := on(t, c.Nodes[0], test.rules[0], test.rules[1:]...); !strings.Contains(rules, test.mark) {
+				t.Errorf("no rules of kube-proxy in mode %s:\n%s", test.proxy, rules)
+			}
+			if links := on(t, c.Nodes[0], "ip", "link"); strings.Contains(links, "cni0") != (test.cni == "bridge") {
+				t.Errorf("links of CNI %s:\n%s", test.cni, links)
+			}
+		})
+	}
+}
+
+func TestNodeLosesItsPowerAndAnotherIsAdded(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{CNI: "ptp", DNS: true})
 	ctx := t.Context()
-	if err := c.Apply(ctx, web); err != nil {
+	installWeb(t, c)
+	lost := c.Nodes[1]
+	if err := lost.Down(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lost.Command(ctx, "true"); err == nil {
+		t.Error("a node without power runs commands")
+	}
+	answers(t, c, c.Nodes[0], 1)
+	if err := lost.Up(ctx); err != nil {
+		t.Fatal(err)
+	}
+	added, err := c.AddNode(ctx)
+	if err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Rollout(ctx, "default", "daemonset/web"); err != nil {
 		t.Fatal(err)
 	}
-	for _, n := range c.Nodes {
-		answers(t, c, n, len(c.Nodes))
+	for _, n := range []*cluster.Node{lost, added} {
+		answers(t, c, n, 3)
 	}
+	if err := c.APIServerDown(); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.APIServerUp(ctx); err != nil {
+		t.Fatal(err)
+	}
+	answers(t, c, added, 3)
 }

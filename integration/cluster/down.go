@@ -167,4 +167,3 @@ func (n *Node) Delete(ctx context.Context) error {
 	_, err := n.cluster.Kubectl(ctx, "", "delete", "node", n.Name)
 	return err
 }
-

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-
 )
 
 // The images that every node has.
@@ -104,7 +103,9 @@ func (c *Cluster) Load(ctx context.Context, images ...Image) error {
 }
 
 // archives are all that have been loaded.
-func (c *Cluster) archives() ([]string, error) { return filepath.Glob(filepath.Join(c.dir, "images", "*.tar")) }
+func (c *Cluster) archives() ([]string, error) {
+	return filepath.Glob(filepath.Join(c.dir, "images", "*.tar"))
+}
 
 // Kubectl runs kubectl as administrator, and returns what it printed. stdin may be empty.
 func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (string, error) {
@@ -133,4 +134,3 @@ func (c *Cluster) Apply(ctx context.Context, manifests string) error {
 func (c *Cluster) Exec(ctx context.Context, namespace, pod string, command ...string) (string, error) {
 	return c.Kubectl(ctx, "", append([]string{"exec", "-n", namespace, pod, "--"}, command...)...)
 }
-

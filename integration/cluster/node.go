@@ -49,8 +49,8 @@ type Node struct {
 	Cgroup   string // its cgroup below the root of every hierarchy; pods are in kubepods below it
 
 	cluster *Cluster
-	dir     string // its disk
-	booted  time.Time
+	dir     string    // its disk
+	booted  time.Time // a heartbeat of before says nothing
 }
 
 func (c *Cluster) node(i int) *Node {
@@ -73,7 +73,7 @@ func (n *Node) boot(ctx context.Context) error {
 	if err := makeCgroup(n.Cgroup); err != nil {
 		return fmt.Errorf("boot %s: %w", n.Name, err)
 	}
-	n.booted = time.Now().Truncate(time.Second).Add(-time.Second) // as API times are
+	n.booted = time.Now()
 	cmd, err := inCgroup(n.Cgroup, "/usr/bin/containerd", "-c", "/etc/containerd/fairlead.toml")
 	if err != nil {
 		return err

@@ -86,7 +86,7 @@ func create(o Options, owner int) (dir string, err error) {
 	}
 	dir = filepath.Join(root, o.Name)
 	if err := os.Mkdir(dir, 0o755); errors.Is(err, os.ErrExist) {
-		return "", fmt.Errorf("cluster %s exists: take it down first: go run ./hack/cluster down -name %s", o.Name, o.Name)
+		return "", fmt.Errorf("cluster %s exists: take it down first: go run ./hack/cluster down --name %s", o.Name, o.Name)
 	} else if err != nil {
 		return "", err
 	}
@@ -153,7 +153,7 @@ func Reap() error {
 	var errs []error
 	for _, name := range names {
 		s, err := readState(filepath.Join(root, name))
-		if err != nil || s.Owner == 0 || born(s.Owner) == s.Born {
+		if err != nil || s.Owner == 0 || s.Born != "" && born(s.Owner) == s.Born {
 			continue // one that is being made or removed, one for hand work, or one whose owner lives
 		}
 		errs = append(errs, Remove(name))

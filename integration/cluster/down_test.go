@@ -1,0 +1,98 @@
+package cluster
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// traces are what a cluster could leave on the machine.
+func traces(t *testing.T, name string) []string {
+	t.Helper()
+	var all []string
+	for _, pattern := range []string{
+		"/run/netns/" + name + "-*", cgroupMount + "/" + name + "-*", cgroupMount + "/*/" + name + "-*", "/var/lib/kubelet/*",
+		"/var/lib/cni/*", "/var/log/pods/*", "/var/log/containers/*", "/etc/cni/net.d/*", "/run/containerd/*",
+	} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, found...)
+	}
+	root, err := stateRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(root, name)); err == nil {
+		all = append(all, "state")
+	}
+	pids, err := marked(filepath.Join(root, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range pids {
+		all = append(all, "process")
+	}
+	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(mounts)) {
+		if strings.Contains(line, "/"+name) {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// A machine that runs another cluster keeps what that one's kubelets have set.
+func sysctls(t *testing.T) string {
+	t.Helper()
+	var values []string
+	for _, name := range machineSysctls {
+		data, err := os.ReadFile("/proc/sys/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values = append(values, name+"="+strings.TrimSpace(string(data)))
+	}
+	return strings.Join(values, " ")
+}
+
+func TestNothingIsLeftOfAKilledTestRun(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("a cluster needs root")
+	}
+	name := "t" + randomName()
+	before, values := traces(t, name), sysctls(t)
+	owner := exec.Command("sleep", "1000")
+	if err := owner.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c, err := up(t.Context(), Options{Name: name, Nodes: 1}, owner.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Reap(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Nodes[0].Pid(); err != nil {
+		t.Fatalf("the cluster of a living run has been taken down: %v", err)
+	}
+	_ = owner.Process.Kill()
+	_ = owner.Wait()
+	if err := Reap(); err != nil {
+		t.Fatal(err)
+	}
+	c.reap.Wait()
+	if after := traces(t, name); !slices.Equal(before, after) {
+		t.Errorf("left on the machine: %q, was %q", after, before)
+	}
+	if others, err := List(); err == nil && len(others) == 0 && sysctls(t) != values {
+		t.Errorf("sysctls are %s, were %s", sysctls(t), values)
+	}
+}
