@@ -60,11 +60,19 @@ func New(cfg Config) *Authority {
 }
 
 // Run follows the Store until ctx ends, which is no error. When the Store has no state, Run makes the first one: of many who
-// do so at once, one wins, and the others take what it has made.
+// do so at once, one wins, and the others take what it has made. A Store that cannot be reached is tried again.
 func (a *Authority) Run(ctx context.Context) error {
-	if err := a.first(ctx); err != nil {
-		return err
-	}
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wg.Go(func() {
+		a.begin(ctx)
+		wg.Go(func() { a.jwtKeys(ctx) })
+		if o, ok := a.cfg.Store.(Offerer); ok {
+			a.offers(ctx, o)
+		}
+	})
 	return a.cfg.Store.Watch(ctx, func(s State, _ Version) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
@@ -118,21 +126,6 @@ func (a *Authority) update(ctx context.Context, fn func(State) (State, error)) (
 	}
 	a.adopt(s)
 	return s, nil
-}
-
-// first makes the first state where there is none.
-func (a *Authority) first(ctx context.Context) error {
-	_, err := a.Update(ctx, func(s State) (State, error) {
-		if len(s.Generations) > 0 {
-			return s, nil
-		}
-		g, err := Generate(a.cfg.TrustDomain, a.cfg.Now())
-		if err != nil {
-			return s, err
-		}
-		return First(g, a.cfg.Now())
-	})
-	return err
 }
 
 // adopt makes s current; mu is held. A watch may still tell of a state that Update has already replaced: that is no news.

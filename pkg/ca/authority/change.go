@@ -37,25 +37,43 @@ func Add(s State, g Generation) (State, error) {
 	return s, nil
 }
 
-// SwitchSigning has another generation sign. What is trusted stays as it is.
-func SwitchSigning(s State, id string) (State, error) {
-	if _, ok := s.Generation(id); !ok {
-		return s, fmt.Errorf("switch signing: there is no generation %q", id)
-	}
-	s.Signing = id
-	return s, nil
-}
+// How long a key of JWT-SVIDs lives. It is published before it signs, because those who federate with us, or read the keys over
+// HTTP, keep what they have for a while; and it verifies after it has signed, because tokens live on.
+const (
+	jwtSigns     = 30 * 24 * time.Hour
+	jwtPublished = 24 * time.Hour
+	jwtVerifies  = 25 * time.Hour
+)
 
-// Drop ends the trust in a generation. The one that signs is not dropped.
-func Drop(s State, id string) (State, error) {
-	_, ok := s.Generation(id)
-	switch {
-	case !ok:
-		return s, fmt.Errorf("drop generation: there is no generation %q", id)
-	case id == s.Signing:
-		return s, fmt.Errorf("drop generation %s: it signs; let another one sign first", id)
+// RotateJWT makes the next key of JWT-SVIDs when the last one is about to have signed long enough, has the one before end, and
+// drops what has ended. An unchanged state says that it is not time. A rotation of the authority brings a key of its own, so
+// while there is one nothing is done.
+func RotateJWT(s State, now time.Time) (State, error) {
+	if s.Rotation.Stage != Stable || len(s.JWT) == 0 {
+		return s, nil
 	}
-	s.Generations = slices.DeleteFunc(slices.Clone(s.Generations), func(g Generation) bool { return g.ID == id })
+	keys := slices.DeleteFunc(slices.Clone(s.JWT), func(k JWTKey) bool { return !k.NotAfter.IsZero() && !now.Before(k.NotAfter) })
+	changed := len(keys) != len(s.JWT)
+	if len(keys) == 0 || !now.Before(keys[len(keys)-1].NotBefore.Add(jwtSigns-jwtPublished)) {
+		begins := now.Add(jwtPublished)
+		if len(keys) == 0 {
+			begins = now
+		}
+		next, err := GenerateJWTKey(begins)
+		if err != nil {
+			return s, err
+		}
+		for i := range keys {
+			if keys[i].NotAfter.IsZero() {
+				keys[i].NotAfter = next.NotBefore.Add(jwtVerifies)
+			}
+		}
+		keys, changed = append(keys, next), true
+	}
+	if !changed {
+		return s, nil
+	}
+	s.JWT = keys
 	s.Sequence++
 	return s, nil
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
 var (
@@ -28,7 +30,7 @@ type issuer struct {
 }
 
 // newIssuer makes the signing generation of s ready.
-func newIssuer(s State, now time.Time) (*issuer, error) {
+func newIssuer(s State, td spiffeid.TrustDomain, now time.Time) (*issuer, error) {
 	if len(s.Generations) == 0 {
 		return nil, ErrNone
 	}
@@ -41,6 +43,12 @@ func newIssuer(s State, now time.Time) (*issuer, error) {
 	}
 	if !samePublicKey(g.Key.Public(), g.Issuer.PublicKey) {
 		return nil, fmt.Errorf("generation %s: its key is not that of its certificate", g.ID)
+	}
+	// X509-SVID 3.2 and 4.1: where a signing certificate has a SPIFFE ID, it is of the trust domain that it signs for.
+	for _, u := range g.Issuer.URIs {
+		if u.Scheme == "spiffe" && u.Host != td.Name() {
+			return nil, fmt.Errorf("generation %s is of trust domain %s, and this is %s: mount, or rotate to, one of %s", g.ID, u.Host, td.Name(), td.Name())
+		}
 	}
 	path, err := g.path(now)
 	if err != nil {
