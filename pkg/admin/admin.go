@@ -42,7 +42,7 @@ type Barrier interface {
 	Absent() []barrier.Absent
 }
 
-// Config is what a Server shows. All but Log are required.
+// Config is what a Server shows. All but CA and Log are required.
 type Config struct {
 	Gatherer prometheus.Gatherer
 	Engine   Engine
@@ -53,8 +53,10 @@ type Config struct {
 	Resources func(node string) []push.ClientResource
 	Status    func() report.Page
 	Barrier   Barrier
-	Version   string
-	Log       *slog.Logger
+	// CA is the rotation of the authority; nil where there is none.
+	CA      CA
+	Version string
+	Log     *slog.Logger
 }
 
 // Server is the admin interface.
@@ -99,6 +101,8 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("GET /api/config/{node}/{kind}", s.config)
 	mux.HandleFunc("GET /api/status", s.status)
 	mux.HandleFunc("GET /api/wait", s.wait)
+	mux.HandleFunc("GET /api/ca", s.ca)
+	mux.HandleFunc("POST /api/ca/{command}", s.caCommand)
 	mux.HandleFunc("GET /{$}", s.index)
 	return mux
 }

@@ -60,6 +60,11 @@ func (c *Client) open(ctx context.Context, path string, by *http.Client) (io.Rea
 	if err != nil {
 		return nil, fmt.Errorf("ask server: %w", err)
 	}
+	return c.do(req, by)
+}
+
+// do sends a request; an answer other than 200 is an error.
+func (c *Client) do(req *http.Request, by *http.Client) (io.ReadCloser, error) {
 	res, err := by.Do(req)
 	if err != nil {
 		return nil, c.unreachable(err)

@@ -71,7 +71,7 @@ type Barrier struct {
 	peers    map[string]*peer    // by address
 	starter  func(*peer)         // set while Run runs
 
-	nodes   map[party]*node  // in the count, joining or fenced
+	nodes   map[party]*node // in the count, joining or fenced
 	absent  map[party]Absent
 	fences  map[party]fence
 	clients int // nodes in the count, each once

@@ -185,12 +185,9 @@ func (m *Machine) step(ctx context.Context) (took bool, err error) {
 	if !m.cfg.Leads() {
 		return false, nil
 	}
-	if err := m.remember(ctx); err != nil {
-		return false, err // who is away must be known by the next one
-	}
 	next, reason, message := m.decide(&s, &census, waits, now)
-	if next == nil {
-		return false, nil
+	if err := m.remember(ctx, now, next != nil); err != nil || next == nil {
+		return false, err // who is away must be known to whoever goes on
 	}
 	return m.take(ctx, &s, next, reason, message)
 }

@@ -41,6 +41,7 @@ type seen struct {
 	last  map[party]time.Time
 	here  map[party]bool
 	saved []Present
+	at    time.Time // when it was saved; Run's alone
 	blind time.Time // until when somebody may be away that nobody knows of
 }
 
@@ -125,10 +126,13 @@ func btoi(b bool) int {
 	return 0
 }
 
-// remember saves the roster when it is another.
-func (m *Machine) remember(ctx context.Context) error {
+// settleDown is the least time between two savings of a roster: a fleet that comes back is saved a few times, not a thousand.
+const settleDown = 5 * time.Second
+
+// remember saves the roster when it is another: at once before a step is taken, else after a while.
+func (m *Machine) remember(ctx context.Context, now time.Time, atOnce bool) error {
 	list, other := m.seen.unsaved()
-	if m.cfg.Roster == nil || !other {
+	if m.cfg.Roster == nil || !other || !atOnce && now.Before(m.seen.at.Add(settleDown)) {
 		return nil
 	}
 	if err := m.cfg.Roster.Save(ctx, list); err != nil {
@@ -136,6 +140,6 @@ func (m *Machine) remember(ctx context.Context) error {
 	}
 	m.seen.mu.Lock()
 	defer m.seen.mu.Unlock()
-	m.seen.saved = list
+	m.seen.saved, m.seen.at = list, now
 	return nil
 }

@@ -27,9 +27,9 @@ type Status struct {
 	Since   *time.Time `json:"since,omitempty"`
 	Retire  *time.Time `json:"retire,omitempty"`
 	// Without are nodes that are not waited for, Waiting who is.
-	Without     []string    `json:"without,omitempty"`
-	Waiting     []Waiting   `json:"waiting,omitempty"`
-	Authorities []Issuer `json:"authorities"`
+	Without     []string  `json:"without,omitempty"`
+	Waiting     []Waiting `json:"waiting,omitempty"`
+	Authorities []Issuer  `json:"authorities"`
 	// JWTKeys are the IDs of the keys of JWT-SVIDs, the one that signs last.
 	JWTKeys []string `json:"jwtKeys,omitempty"`
 	// Leads tells whether this replica takes the steps.
