@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint generate demo bench bench-quick soak fuzz-short tools clean ci
+.PHONY: help build test lint generate demo cluster cluster-down cluster-test bench bench-quick soak fuzz-short tools clean ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,17 @@ generate: ## rewrite what is generated from api/
 demo: ## real requests through a real Envoy; KEEP=1 leaves it running
 	hack/tools/install.sh envoy
 	go run ./cmd/fairlead demo $(if $(KEEP),--keep)
+
+cluster: ## a real cluster of two nodes for hand work; go run ./hack/cluster --help has more
+	hack/tools/install.sh cluster
+	go run ./hack/cluster up
+
+cluster-down: ## remove it
+	go run ./hack/cluster down
+
+cluster-test: ## tests on real clusters, with Fairlead installed; needs root
+	hack/tools/install.sh cluster
+	go test -count=1 -p 1 -timeout 20m ./integration/cluster/...
 
 bench: ## benchmarks, then beside the real istiod: an hour; SIZE, CLIENTS, RUNS, CHANGES, FLAGS="-profile DIR"
 	hack/bench.sh

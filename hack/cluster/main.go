@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"fairlead.io/fairlead/integration/cluster"
+	"fairlead.io/fairlead/integration/cluster/install"
 )
 
 func main() {
@@ -47,7 +48,7 @@ func command() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true,
 	}
 	root.PersistentFlags().StringVar(&name, "name", "fairlead", "name of the cluster; several may be up")
-	root.AddCommand(up(&name), down(&name), kubectl(&name), node(&name), power(&name, "node-down"), power(&name, "node-up"),
+	root.AddCommand(up(&name), down(&name), fairlead(&name), kubectl(&name), node(&name), power(&name, "node-down"), power(&name, "node-up"),
 		add(&name), load(&name), list())
 	return root
 }
@@ -97,6 +98,22 @@ func down(name *string) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "all clusters, those of running tests too")
 	return cmd
+}
+
+func fairlead(name *string) *cobra.Command {
+	return &cobra.Command{
+		Use: "install", Short: "Build this checkout's Fairlead and install it, as config/install says; again replaces it", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := cluster.Open(*name)
+			if err != nil {
+				return err
+			}
+			if err := install.Run(cmd.Context(), c, strconv.FormatInt(time.Now().Unix(), 36)); err != nil {
+				return err
+			}
+			return install.Wait(cmd.Context(), c)
+		},
+	}
 }
 
 func kubectl(name *string) *cobra.Command {

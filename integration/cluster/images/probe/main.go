@@ -3,6 +3,12 @@
 //	probe serve [:PORT]      answers every path with "<hostname> <its address> <peer's address>"; default :8080
 //	probe get URL [SECONDS]  prints the body of a 200; asks again until the seconds (default 0) are over
 //	probe resolve NAME       prints the addresses of NAME, one a line
+//
+// and, with an SVID of the SPIFFE Workload API at SOCKET:
+//
+//	probe svid SOCKET SECONDS         prints the SPIFFE ID, serial number and end of it; waits for it until the seconds are over
+//	probe tls-serve SOCKET :PORT      answers over mTLS with the caller's SPIFFE ID
+//	probe tls-get SOCKET URL SECONDS  prints the server's SPIFFE ID and its answer
 package main
 
 import (
@@ -20,7 +26,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 2 {
-		log.Fatal("usage: probe serve [:PORT] | get URL [SECONDS] | resolve NAME")
+		log.Fatal("usage: probe serve [:PORT] | get URL [SECONDS] | resolve NAME | svid … | tls-serve … | tls-get …")
 	}
 	argument := func(i int, otherwise string) string {
 		if len(os.Args) > i {
@@ -36,6 +42,8 @@ func main() {
 		err = get(argument(2, ""), argument(3, "0"))
 	case "resolve":
 		err = resolve(argument(2, ""))
+	case "svid", "tls-serve", "tls-get":
+		err = identity(os.Args[1:])
 	default:
 		err = fmt.Errorf("unknown command %q", os.Args[1])
 	}
@@ -82,9 +90,13 @@ func once(url string) (string, error) {
 		return "", err
 	}
 	defer res.Body.Close()
+	return read(res)
+}
+
+func read(res *http.Response) (string, error) {
 	body, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if err == nil && res.StatusCode != http.StatusOK {
-		err = fmt.Errorf("get %s: %s", url, res.Status)
+		err = fmt.Errorf("get %s: %s", res.Request.URL, res.Status)
 	}
 	return string(body), err
 }

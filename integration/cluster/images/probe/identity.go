@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"github.com/spiffe/go-spiffe/v2/workloadapi"
+)
+
+// identity runs what needs an SVID of the Workload API at a socket ("unix:///spiffe/api.sock").
+func identity(args []string) error {
+	if len(args) < 3 {
+		return errors.New("usage: probe svid SOCKET SECONDS | tls-serve SOCKET :PORT | tls-get SOCKET URL SECONDS")
+	}
+	if args[0] == "tls-serve" {
+		return serveTLS(args[1], args[2])
+	}
+	patience, err := strconv.Atoi(args[len(args)-1])
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(patience)*time.Second)
+	defer cancel()
+	source, err := workloadapi.NewX509Source(ctx, workloadapi.WithClientOptions(workloadapi.WithAddr(args[1])))
+	if err != nil {
+		return fmt.Errorf("get SVID: %w", err)
+	}
+	defer source.Close()
+	if args[0] == "svid" {
+		return printSVID(source)
+	}
+	return getTLS(ctx, source, args[2])
+}
+
+// printSVID prints the SPIFFE ID, the serial number, and the end of the leaf.
+func printSVID(source *workloadapi.X509Source) error {
+	svid, err := source.GetX509SVID()
+	if err != nil {
+		return err
+	}
+	leaf := svid.Certificates[0]
+	fmt.Printf("%s %x %s\n", svid.ID, leaf.SerialNumber, leaf.NotAfter.UTC().Format(time.RFC3339))
+	return nil
+}
+
+// serveTLS answers with the SPIFFE ID of the caller, whom mTLS has proven.
+func serveTLS(socket, address string) error {
+	source, err := workloadapi.NewX509Source(context.Background(), workloadapi.WithClientOptions(workloadapi.WithAddr(socket)))
+	if err != nil {
+		return fmt.Errorf("get SVID: %w", err)
+	}
+	server := &http.Server{
+		Addr: address, ReadHeaderTimeout: 10 * time.Second,
+		TLSConfig: tlsconfig.MTLSServerConfig(source, source, tlsconfig.AuthorizeAny()),
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			id, err := peer(r.TLS)
+			fmt.Fprintln(w, id, err)
+		}),
+	}
+	return server.ListenAndServeTLS("", "")
+}
+
+func peer(state *tls.ConnectionState) (spiffeid.ID, error) {
+	certs := []*x509.Certificate(state.PeerCertificates)
+	if len(certs) == 0 || len(certs[0].URIs) != 1 {
+		return spiffeid.ID{}, errors.New("the peer has no SPIFFE ID")
+	}
+	return spiffeid.FromURI(certs[0].URIs[0])
+}
+
+// getTLS prints "<server's SPIFFE ID> <what it says>".
+func getTLS(ctx context.Context, source *workloadapi.X509Source, url string) error {
+	for {
+		err := getTLSOnce(ctx, source, url)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+func getTLSOnce(ctx context.Context, source *workloadapi.X509Source, url string) error {
+	transport := &http.Transport{TLSClientConfig: tlsconfig.MTLSClientConfig(source, source, tlsconfig.AuthorizeAny()), DisableKeepAlives: true}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	res, err := (&http.Client{Timeout: 2 * time.Second, Transport: transport}).Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	id, err := peer(res.TLS)
+	if err != nil {
+		return err
+	}
+	body, err := read(res)
+	if err == nil {
+		fmt.Print(id, " ", body)
+	}
+	return err
+}
