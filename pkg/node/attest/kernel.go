@@ -19,7 +19,8 @@ import (
 // Config says where the node's own view of itself is.
 type Config struct {
 	// Proc is a proc filesystem of the node's process namespace: /proc unless set. Cgroup is the node's cgroup filesystem, all
-	// hierarchies: /sys/fs/cgroup unless set. An agent in a container has hostPID, CAP_SYS_PTRACE, and the latter mounted.
+	// hierarchies: /sys/fs/cgroup unless set. An agent in a container has hostPID, hostNetwork, CAP_SYS_PTRACE, and the latter
+	// mounted.
 	Proc, Cgroup string
 	// Kubepods is the cgroup that kubelet keeps its pods in. Unless set it is the one that the agent itself runs in, or, for an
 	// agent outside of pods, /kubepods and /kubepods.slice.
@@ -34,7 +35,10 @@ type Kernel struct {
 	Config   // read-only
 	kubepods []string
 	anchor   anchor
-	// number is where a pidfd is got from: a test takes the one of kernels before 6.5.
+	// The namespaces of the node; nodeErr says why they are not known, and then everybody is refused.
+	nodeNet, nodePID uint64
+	nodeErr          error
+	// pidfd holds the peer of a socket; a test takes the way of kernels before 6.5.
 	pidfd func(fd, pid int, accepted time.Time) (int, error)
 }
 
@@ -50,6 +54,7 @@ func New(c Config) *Kernel {
 	k.pidfd = k.peerPidfd
 	k.anchor = findAnchor(c.Proc, c.Cgroup)
 	k.kubepods = k.findKubepods()
+	k.nodeNet, k.nodePID, k.nodeErr = k.nodeNamespaces()
 	return k
 }
 
@@ -65,7 +70,7 @@ func (k *Kernel) Attest(_ context.Context, conn *net.UnixConn) (*Caller, error) 
 	if err := errors.Join(cerr, err); err != nil {
 		return nil, fmt.Errorf("attest caller: %w", err)
 	}
-	at, err := p.look()
+	at, err := k.look(p.pid)
 	if err == nil {
 		err = k.sameNetwork(at)
 	}

@@ -22,7 +22,7 @@ func hierarchy(m membership) string { return strings.Join(m.controllers, ",") }
 // findAnchor looks for this process in the node's cgroup filesystem. What it does not find stays relative, and is refused.
 func findAnchor(proc, cgroup string) anchor {
 	first, err := memberships(proc, "1")
-	if err != nil || !slices.ContainsFunc(first, func(m membership) bool { return strings.HasPrefix(m.path, "/..") }) {
+	if err != nil || !slices.ContainsFunc(first, func(m membership) bool { return above(m.path) }) {
 		return nil
 	}
 	own, err := memberships(proc, strconv.Itoa(os.Getpid()))
@@ -54,15 +54,18 @@ func (a anchor) absolute(all []membership) {
 		}
 		parts := strings.Split(strings.Trim(top, "/"), "/")
 		rest := m.path
-		for strings.HasPrefix(rest, "/..") && (rest == "/.." || rest[3] == '/') && len(parts) > 0 && parts[0] != "" {
+		for above(rest) && len(parts) > 0 && parts[0] != "" {
 			parts, rest = parts[:len(parts)-1], rest[3:]
 		}
-		if strings.HasPrefix(rest, "/..") {
+		if above(rest) {
 			continue // above what is known: refused as it stands
 		}
 		all[i].path = path.Clean("/" + strings.Join(parts, "/") + "/" + rest)
 	}
 }
+
+// above tells whether a path leaves where it begins.
+func above(p string) bool { return p == "/.." || strings.HasPrefix(p, "/../") }
 
 func memberships(proc, pid string) ([]membership, error) {
 	b, err := os.ReadFile(filepath.Join(proc, pid, "cgroup"))
@@ -149,6 +152,22 @@ func walk(dir string, fn func(folder string, pid int) error) error {
 		}
 		return nil
 	})
+}
+
+// nodeNamespaces gives the node's own namespaces. The agent sees who calls only if it shares the node's process namespace; the
+// network is that of process 1, or, where a node lets nobody look at it, the agent's own.
+func (k *Kernel) nodeNamespaces() (network, pid uint64, err error) {
+	own := strconv.Itoa(os.Getpid())
+	if network, err = k.namespace("1", "net"); errors.Is(err, fs.ErrPermission) {
+		network, err = k.namespace(own, "net")
+	}
+	if err == nil {
+		pid, err = k.namespace(own, "pid")
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("look at the node's namespaces: %w", err)
+	}
+	return network, pid, nil
 }
 
 // sameNetwork refuses a process that is in another network than its pod: it was moved into the pod's cgroup, or went into another

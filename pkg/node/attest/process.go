@@ -23,7 +23,6 @@ type process struct {
 // standing is where a process is: its pod and its network.
 type standing struct {
 	position
-	pid int
 	net uint64
 }
 
@@ -55,9 +54,9 @@ func pollEnded(fd uintptr) error {
 }
 
 // look reads where the process is. It holds only if the process has not ended when it was read.
-func (p *process) look() (standing, error) {
-	k, pid := p.kernel, strconv.Itoa(p.pid)
-	b, err := k.read(p.pid, "cgroup", maxCgroup)
+func (k *Kernel) look(number int) (standing, error) {
+	pid := strconv.Itoa(number)
+	b, err := k.read(number, "cgroup", maxCgroup)
 	if err != nil {
 		return standing{}, err
 	}
@@ -70,22 +69,22 @@ func (p *process) look() (standing, error) {
 	if err != nil {
 		return standing{}, err
 	}
-	s := standing{position: at, pid: p.pid}
-	for kind, refused := range map[string]error{"net": ErrHostNetwork, "pid": ErrHostPID} {
-		of, err := k.namespace(pid, kind)
-		if err != nil {
-			return standing{}, err
-		}
-		nodes, err := k.namespace("1", kind)
-		if err != nil {
-			return standing{}, fmt.Errorf("look at the node's namespaces: %w", err)
-		}
-		if of == nodes {
-			return standing{}, fmt.Errorf("%w: pod %s", refused, at.uid)
-		}
-		if kind == "net" {
-			s.net = of
-		}
+	s := standing{position: at}
+	if k.nodeErr != nil {
+		return standing{}, k.nodeErr
+	}
+	own, err := k.namespace(pid, "pid")
+	if err != nil {
+		return standing{}, err
+	}
+	if s.net, err = k.namespace(pid, "net"); err != nil {
+		return standing{}, err
+	}
+	switch {
+	case s.net == k.nodeNet:
+		return standing{}, fmt.Errorf("%w: pod %s", ErrHostNetwork, at.uid)
+	case own == k.nodePID:
+		return standing{}, fmt.Errorf("%w: pod %s", ErrHostPID, at.uid)
 	}
 	return s, nil
 }
@@ -95,7 +94,7 @@ func (p *process) Alive() error {
 	if err := p.ended(); err != nil {
 		return err
 	}
-	at, err := p.look()
+	at, err := p.kernel.look(p.pid)
 	if gone := p.ended(); gone != nil {
 		return gone
 	}
