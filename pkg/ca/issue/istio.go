@@ -1,0 +1,86 @@
+package issue
+
+import (
+	"context"
+	"encoding/pem"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	istio "istio.io/api/security/v1alpha1"
+
+	"fairlead.io/fairlead/pkg/ca/authority"
+	"fairlead.io/fairlead/pkg/ca/csr"
+)
+
+// istioService answers Istio's agents as istiod does: the chain has one PEM certificate an element, and all roots in the last.
+type istioService struct {
+	istio.UnimplementedIstioCertificateServiceServer
+	s *Service
+}
+
+// impersonatedIdentity is the key of the request's metadata by which ztunnel names the identity that it wants.
+const impersonatedIdentity = "ImpersonatedIdentity"
+
+// CreateCertificate implements istio.v1.auth.IstioCertificateService.
+func (i istioService) CreateCertificate(ctx context.Context, request *istio.IstioCertificateRequest) (*istio.IstioCertificateResponse, error) {
+	s, r := i.s, newRecord(ctx, "istio")
+	svid, f := i.create(ctx, request, r)
+	if f != nil {
+		s.refuse(ctx, r, f)
+		return nil, f.status()
+	}
+	return &istio.IstioCertificateResponse{CertChain: chain(svid.Raw, s.cfg.Authority.State())}, nil
+}
+
+func (i istioService) create(ctx context.Context, request *istio.IstioCertificateRequest, r *record) (svid authority.X509, f *refusal) {
+	s := i.s
+	c, leave, f := s.caller(ctx, r)
+	if f != nil {
+		return svid, f
+	}
+	defer leave()
+	began := time.Now()
+	g := s.grants(c)
+	to := g.self()
+	if field, ok := request.GetMetadata().GetFields()[impersonatedIdentity]; ok {
+		r.asked = cut(field.GetStringValue())
+		if to, f = g.impersonated(field.GetStringValue()); f != nil {
+			return svid, f
+		}
+	}
+	r.identity = to.id.String()
+	seconds := request.GetValidityDuration()
+	if seconds < 0 {
+		return svid, invalid(TTL, "a TTL of %d s is asked", seconds)
+	}
+	parsed, err := csr.ParsePEM([]byte(request.GetCsr()))
+	if err != nil {
+		return svid, badCSR(err)
+	}
+	ttl := time.Duration(min(seconds, math.MaxInt32)) * time.Second
+	return s.sign(ctx, to, parsed, nil, ttl, began, r)
+}
+
+// chain is a certificate with its intermediates, then in one element every root that is trusted: a client takes the last
+// element for its roots, and during a rotation there are two.
+func chain(raw [][]byte, state authority.State) []string {
+	out := make([]string, 0, len(raw)+1)
+	for _, der := range raw {
+		out = append(out, encode(der))
+	}
+	var roots []string
+	for _, g := range slices.Backward(state.Generations) {
+		for _, root := range g.Roots {
+			if text := encode(root.Raw); !slices.Contains(roots, text) {
+				roots = append(roots, text)
+			}
+		}
+	}
+	return append(out, strings.Join(roots, ""))
+}
+
+func encode(der []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}

@@ -1,0 +1,187 @@
+package issue
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	cav1 "fairlead.io/fairlead/api/ca/v1"
+	"fairlead.io/fairlead/pkg/ca/authority"
+	"fairlead.io/fairlead/pkg/ca/csr"
+	"fairlead.io/fairlead/pkg/ca/ledger"
+)
+
+// SignX509 implements fairlead.ca.v1.CertificateAuthority.
+func (s *Service) SignX509(ctx context.Context, request *cav1.SignX509Request) (*cav1.SignX509Response, error) {
+	r := newRecord(ctx, "x509")
+	c, leave, f := s.caller(ctx, r)
+	if f != nil {
+		s.refuse(ctx, r, f)
+		return nil, f.status()
+	}
+	defer leave()
+	n := len(request.GetCertificates())
+	if n == 0 || n > MaxBatch {
+		f := invalid(BatchTooLarge, "%d certificates are asked; 1 to %d may be", n, MaxBatch)
+		f.message = fmt.Sprintf("a call may ask for 1 to %d certificates", MaxBatch)
+		s.refuse(ctx, r, f)
+		return nil, f.status()
+	}
+	g := s.grants(c)
+	response := &cav1.SignX509Response{Results: make([]*cav1.X509Result, n)}
+	for i, one := range request.GetCertificates() {
+		if err := ctx.Err(); err != nil {
+			return nil, err // nobody waits for the rest
+		}
+		r := *r
+		svid, f := s.one(ctx, g, one, &r)
+		if f != nil {
+			s.refuse(ctx, &r, f)
+			if f.reason == NoAuthority {
+				return nil, f.status()
+			}
+			response.Results[i] = &cav1.X509Result{Outcome: &cav1.X509Result_Error{Error: &cav1.Error{Code: int32(f.code), Message: f.message}}} //nolint:gosec // 0 to 16
+			continue
+		}
+		response.Results[i] = &cav1.X509Result{Outcome: &cav1.X509Result_Svid{Svid: &cav1.X509SVID{
+			SpiffeId: r.identity, Chain: svid.Raw, NotAfter: timestamppb.New(svid.NotAfter), Authority: svid.Authority,
+		}}}
+	}
+	return response, nil
+}
+
+// one decides about one certificate of a batch and has it signed.
+func (s *Service) one(ctx context.Context, g *grants, want *cav1.X509Request, r *record) (authority.X509, *refusal) {
+	began := time.Now()
+	to, f := g.subject(ctx, want.GetSubject(), r)
+	if f != nil {
+		return authority.X509{}, f
+	}
+	r.identity = to.id.String()
+	ttl, f := askedTTL(want.GetTtl())
+	if f != nil {
+		return authority.X509{}, f
+	}
+	if f := s.dnsNames(to, want.GetDnsNames()); f != nil {
+		return authority.X509{}, f
+	}
+	request, err := csr.ParseDER(want.GetCsr())
+	if err != nil {
+		return authority.X509{}, badCSR(err)
+	}
+	return s.sign(ctx, to, request, want.GetDnsNames(), ttl, began, r)
+}
+
+// sign has a certificate signed that was granted.
+func (s *Service) sign(ctx context.Context, to grant, request *csr.Request, dnsNames []string, ttl time.Duration, began time.Time, r *record) (authority.X509, *refusal) {
+	if err := request.Check(to.id, dnsNames); err != nil {
+		return authority.X509{}, badCSR(err)
+	}
+	svid, err := s.cfg.Authority.SignX509(authority.X509Template{
+		ID: to.id, PublicKey: request.PublicKey, DNSNames: dnsNames,
+		TTL: bound(ttl, s.cfg.Policy.TTL, s.cfg.Policy.MinTTL, s.cfg.Policy.MaxTTL),
+	})
+	if err != nil {
+		return authority.X509{}, unsigned(err)
+	}
+	leaf := svid.Chain[0]
+	r.serial, r.notAfter, r.authority = leaf.SerialNumber.Text(16), svid.NotAfter, svid.Authority
+	s.note(to, leaf, r)
+	s.metrics.latency.WithLabelValues(to.kind).Observe(time.Since(began).Seconds())
+	s.allow(ctx, r)
+	return svid, nil
+}
+
+func (s *Service) note(to grant, leaf *x509.Certificate, r *record) {
+	e := ledger.Entry{
+		Identity: r.identity, Node: to.node, Serial: r.serial,
+		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, Authority: r.authority,
+	}
+	if to.pod != nil {
+		e.Pod = to.pod.Namespace + "/" + to.pod.Name
+	}
+	s.cfg.Ledger.Add(e)
+}
+
+// dnsNames refuses names that are not of a Service which selects the pod.
+func (s *Service) dnsNames(to grant, asked []string) *refusal {
+	if len(asked) == 0 {
+		return nil
+	}
+	if to.pod == nil {
+		return denied(DNSNames, "DNS names are asked where no pod is known that could have them")
+	}
+	allowed := s.cfg.Directory.DNSNames(to.pod.Namespace, to.pod.Name)
+	for i, n := range asked {
+		if !slices.Contains(allowed, n) || slices.Contains(asked[:i], n) {
+			return denied(DNSNames, "DNS name %.300q is not of a Service that selects pod %s/%s, or is asked twice", n, to.pod.Namespace, to.pod.Name)
+		}
+	}
+	return nil
+}
+
+// askedTTL reads a TTL; 0 for none.
+func askedTTL(d *durationpb.Duration) (time.Duration, *refusal) {
+	if d == nil {
+		return 0, nil
+	}
+	if d.CheckValid() != nil || d.AsDuration() < 0 {
+		return 0, invalid(TTL, "a TTL of %d s is asked", d.GetSeconds())
+	}
+	return d.AsDuration(), nil
+}
+
+const maxAudiences, maxAudience = 16, 256
+
+// SignJWT implements fairlead.ca.v1.CertificateAuthority.
+func (s *Service) SignJWT(ctx context.Context, request *cav1.SignJWTRequest) (*cav1.SignJWTResponse, error) {
+	r := newRecord(ctx, "jwt")
+	response, f := s.signJWT(ctx, request, r)
+	if f != nil {
+		s.refuse(ctx, r, f)
+		return nil, f.status()
+	}
+	s.allow(ctx, r)
+	return response, nil
+}
+
+func (s *Service) signJWT(ctx context.Context, request *cav1.SignJWTRequest, r *record) (*cav1.SignJWTResponse, *refusal) {
+	c, leave, f := s.caller(ctx, r)
+	if f != nil {
+		return nil, f
+	}
+	defer leave()
+	began := time.Now()
+	to, f := s.grants(c).subject(ctx, request.GetSubject(), r)
+	if f != nil {
+		return nil, f
+	}
+	r.identity = to.id.String()
+	ttl, f := askedTTL(request.GetTtl())
+	if f != nil {
+		return nil, f
+	}
+	audience := request.GetAudience()
+	if n := len(audience); n == 0 || n > maxAudiences {
+		return nil, invalid(Audience, "%d audiences are asked; 1 to %d may be", n, maxAudiences)
+	}
+	for _, a := range audience {
+		if a == "" || len(a) > maxAudience {
+			return nil, invalid(Audience, "an audience of %d bytes is asked; 1 to %d may be", len(a), maxAudience)
+		}
+	}
+	r.audience = fmt.Sprintf("%q", audience)
+	p := s.cfg.Policy
+	token, expires, err := s.cfg.Authority.SignJWT(authority.JWTTemplate{ID: to.id, Audience: audience, TTL: bound(ttl, p.JWTTTL, time.Second, p.MaxJWTTTL)})
+	if err != nil {
+		return nil, unsigned(err)
+	}
+	r.notAfter = expires
+	s.metrics.latency.WithLabelValues("jwt").Observe(time.Since(began).Seconds())
+	return &cav1.SignJWTResponse{SpiffeId: r.identity, Token: token, Expires: timestamppb.New(expires)}, nil
+}
