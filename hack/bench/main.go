@@ -24,8 +24,9 @@ import (
 // options are the flags.
 type options struct {
 	size, clients, runs, changes int
-	budget                       time.Duration
-	servers                      []string
+	herd                         int
+	budget, load                 time.Duration
+	servers, parts               []string
 	pods                         bool
 	profile, out, docs           string
 }
@@ -55,7 +56,7 @@ func fail(err error) {
 
 func parse(args []string) (options, error) {
 	var o options
-	var servers string
+	var servers, parts string
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.IntVar(&o.size, "size", promisedServices, "services, of 10 endpoints each")
 	fs.IntVar(&o.clients, "clients", promisedClients, "delta ADS streams")
@@ -63,6 +64,9 @@ func parse(args []string) (options, error) {
 	fs.IntVar(&o.changes, "changes", 30, "changes of each kind in a run")
 	fs.DurationVar(&o.budget, "budget", 45*time.Second, "no change of a kind begins after so long (but three are made)")
 	fs.StringVar(&servers, "servers", "fairlead,istiod", "what to measure")
+	fs.StringVar(&parts, "parts", "mesh,csr", "what to measure of them: mesh is what it takes to configure clients, csr to certify them")
+	fs.DurationVar(&o.load, "load", 5*time.Second, "how long certificates are asked for in each way")
+	fs.IntVar(&o.herd, "herd", promisedHerd, "nodes that ask for certificates at once")
 	fs.BoolVar(&o.pods, "pods", false, "measure once more with a Pod behind each endpoint")
 	fs.StringVar(&o.profile, "profile", "", "folder for CPU profiles of Fairlead; its figures are worse for it")
 	fs.StringVar(&o.out, "out", "", "JSON file of the figures; default bench.json beside the cached tools")
@@ -70,14 +74,19 @@ func parse(args []string) (options, error) {
 	if err := fs.Parse(args); err != nil {
 		return o, err
 	}
-	o.servers = strings.Split(servers, ",")
+	o.servers, o.parts = strings.Split(servers, ","), strings.Split(parts, ",")
 	var errs []error
+	for _, s := range o.parts {
+		if s != "mesh" && s != "csr" {
+			errs = append(errs, fmt.Errorf("-parts: %q is neither mesh nor csr", s))
+		}
+	}
 	for _, s := range o.servers {
 		if s != "fairlead" && s != "istiod" {
 			errs = append(errs, fmt.Errorf("-servers: %q is neither fairlead nor istiod", s))
 		}
 	}
-	for name, v := range map[string][2]int{"size": {o.size, 20}, "clients": {o.clients, 1}, "runs": {o.runs, 1}, "changes": {o.changes, 1}} {
+	for name, v := range map[string][2]int{"size": {o.size, 20}, "clients": {o.clients, 1}, "runs": {o.runs, 1}, "changes": {o.changes, 1}, "herd": {o.herd, 1}} {
 		if v[0] < v[1] {
 			errs = append(errs, fmt.Errorf("-%s: %d is less than %d", name, v[0], v[1]))
 		}

@@ -16,9 +16,14 @@ func (b *bench) profile(ctx context.Context, name string, seconds int) func() er
 	if b.opts.profile == "" || b.kind.name != "fairlead" {
 		return func() error { return nil }
 	}
+	return recordProfile(ctx, b.server, b.opts.profile, name, max(5, seconds))
+}
+
+// recordProfile begins a CPU profile of a server, to be left in a folder.
+func recordProfile(ctx context.Context, s *server, dir, name string, seconds int) func() error {
 	done := make(chan error, 1)
 	go func() {
-		if err := b.fetchProfile(ctx, name, max(5, seconds)); err != nil {
+		if err := fetchProfile(ctx, s, dir, name, seconds); err != nil {
 			done <- fmt.Errorf("profile of %s: %w", name, err)
 		}
 		close(done)
@@ -26,11 +31,11 @@ func (b *bench) profile(ctx context.Context, name string, seconds int) func() er
 	return func() error { return <-done }
 }
 
-func (b *bench) fetchProfile(ctx context.Context, name string, seconds int) error {
-	if err := os.MkdirAll(b.opts.profile, 0o755); err != nil {
+func fetchProfile(ctx context.Context, s *server, dir, name string, seconds int) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", b.server.admin, seconds), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", s.admin, seconds), nil)
 	if err != nil {
 		return err
 	}
@@ -46,7 +51,7 @@ func (b *bench) fetchProfile(ctx context.Context, name string, seconds int) erro
 	if res.StatusCode != http.StatusOK {
 		return fmt.Errorf("%s: %s", res.Status, data)
 	}
-	path := filepath.Join(b.opts.profile, strings.ReplaceAll(name, " ", "-")+".pprof")
+	path := filepath.Join(dir, strings.ReplaceAll(name, " ", "-")+".pprof")
 	progress("  profile: %s", path)
 	return os.WriteFile(path, data, 0o644)
 }

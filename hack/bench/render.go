@@ -74,7 +74,16 @@ func remarks(r Run) []string {
 
 func (r *Report) render(cells func([][]string) string) string {
 	var out strings.Builder
-	out.WriteString(r.Conditions.String() + "\n\n" + cells(table(r.Median, r.Conditions)))
+	out.WriteString(r.Conditions.String() + "\n")
+	if r.Median.ofMesh() {
+		out.WriteString("\n" + cells(table(r.Median, r.Conditions)))
+	}
+	if c := r.Median.CSR; c != nil {
+		out.WriteString("\n" + cells(csrTable(c)))
+		if c.Herd != nil {
+			out.WriteString("\n" + cells(herdTable(c.Herd)))
+		}
+	}
 	for _, s := range remarks(r.Median) {
 		out.WriteString("\n- " + s)
 	}
@@ -84,6 +93,9 @@ func (r *Report) render(cells func([][]string) string) string {
 	}
 	return strings.TrimRight(out.String(), "\n") + "\n"
 }
+
+// ofMesh says whether a mesh was measured.
+func (r Run) ofMesh() bool { return len(r.Fairlead.Changes)+len(r.Istiod.Changes) > 0 }
 
 // measuredOnly leaves out the lines without a figure, and the promises, which are for the mesh without Pods.
 func measuredOnly(cells [][]string) [][]string {

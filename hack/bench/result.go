@@ -30,6 +30,8 @@ type Run struct {
 	Fairlead, Istiod, Floor Figures
 	// Scoped is Fairlead with clients that are scoped to a tenth of the services.
 	Scoped *Figures `json:",omitempty"`
+	// CSR is what comes of asking for certificates; nil when it was not measured.
+	CSR *CSR `json:",omitempty"`
 	// IstiodFailed is why istiod was not measured to the end.
 	IstiodFailed string `json:",omitempty"`
 }
@@ -83,6 +85,7 @@ func medianRun(runs []Run) Run {
 			scoped = append(scoped, *r.Scoped)
 		}
 	}
+	out.CSR = medianCSR(runs)
 	if len(scoped) > 0 {
 		m := medianFigures(scoped)
 		out.Scoped = &m

@@ -136,17 +136,23 @@ func (r row) line(istiod, fairlead, floor Figures, judged bool) []string {
 }
 
 func (r row) number(v float64, has bool) string {
-	switch {
-	case !has:
+	if !has {
 		return ""
-	case r.unit == "s" && v < 0.1:
+	}
+	return number(v, r.unit)
+}
+
+// number is a value with as many digits as it deserves.
+func number(v float64, unit string) string {
+	switch {
+	case unit == "s" && v < 0.1:
 		return fmt.Sprintf("%.4f s", v)
-	case r.unit == "s" && v < 10:
+	case unit == "s" && v < 10:
 		return fmt.Sprintf("%.3f s", v)
 	case v < 10:
-		return fmt.Sprintf("%.2f %s", v, r.unit)
+		return fmt.Sprintf("%.2f %s", v, unit)
 	case v < 100:
-		return fmt.Sprintf("%.1f %s", v, r.unit)
+		return fmt.Sprintf("%.1f %s", v, unit)
 	}
-	return fmt.Sprintf("%.0f %s", v, r.unit)
+	return fmt.Sprintf("%.0f %s", v, unit)
 }

@@ -4,10 +4,24 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 )
 
-// measure is one run: Fairlead, the floor that is made of what it said, and istiod.
+// measure is one run: of the mesh, and of certificates.
 func (p *parts) measure(ctx context.Context, o options) (out Run, err error) {
+	if slices.Contains(o.parts, "mesh") {
+		if out, err = p.measureMesh(ctx, o); err != nil {
+			return out, err
+		}
+	}
+	if slices.Contains(o.parts, "csr") {
+		out.CSR, err = p.measureCSRs(ctx, o)
+	}
+	return out, err
+}
+
+// measureMesh is Fairlead, the floor that is made of what it said, and istiod.
+func (p *parts) measureMesh(ctx context.Context, o options) (out Run, err error) {
 	if o.has("fairlead") {
 		var more extras
 		if out.Fairlead, more, err = p.measureServer(ctx, o, fairleadKind(), p.fairlead, changeKinds(), false); err != nil {

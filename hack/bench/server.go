@@ -24,6 +24,7 @@ type server struct {
 	name    string
 	process *process.Process
 	xds     string // where it serves delta ADS
+	tls     string // where it signs certificates
 	admin   string // "http://127.0.0.1:PORT"
 	ready   string // the path that says 200 when it is
 }
@@ -42,7 +43,9 @@ func fairleadKind() kindOfServer {
 
 // istiodKind collects changes for 100 ms before it looks at them, and its pushes have pauses.
 func istiodKind() kindOfServer {
-	return kindOfServer{"istiod", "istio", "istio.io/gateway-controller", 500 * time.Millisecond, startIstiod}
+	return kindOfServer{"istiod", "istio", "istio.io/gateway-controller", 500 * time.Millisecond, func(dir, binary, config string) (*server, error) {
+		return startIstiod(dir, binary, config)
+	}}
 }
 
 func startFairlead(dir, binary, kubeconfig string) (*server, error) {
@@ -59,7 +62,8 @@ func startFairlead(dir, binary, kubeconfig string) (*server, error) {
 // istiodRequests is how many requests a second istiod admits here; its own choice (25 on small machines) would only measure that.
 const istiodRequests = "PILOT_MAX_REQUESTS_PER_SECOND=100000"
 
-func startIstiod(dir, binary, kubeconfig string) (*server, error) {
+// startIstiod takes further arguments of istiod.
+func startIstiod(dir, binary, kubeconfig string, more ...string) (*server, error) {
 	addresses, err := freeAddresses(5)
 	if err != nil {
 		return nil, err
@@ -70,14 +74,16 @@ func startIstiod(dir, binary, kubeconfig string) (*server, error) {
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	s := &server{name: "istiod", xds: addresses[0], admin: "http://" + addresses[1], ready: "/ready"}
-	s.process, err = process.Start(s.name, dir, "/usr/bin/env",
+	s := &server{name: "istiod", xds: addresses[0], tls: addresses[2], admin: "http://" + addresses[1], ready: "/ready"}
+	args := append([]string{
 		"POD_NAME=istiod-0", "POD_NAMESPACE=istio-system", "CLUSTER_ID=Kubernetes", "REVISION=default", "PILOT_CERT_PROVIDER=istiod",
 		"ISTIOD_ADDR=istiod.istio-system.svc:15012", "AUTO_RELOAD_PLUGIN_CERTS=false", "GOMEMLIMIT=12GiB",
 		"PILOT_ENABLE_GATEWAY_API_DEPLOYMENT_CONTROLLER=true", istiodRequests,
-		binary, "discovery", "--kubeconfig="+kubeconfig, "--meshConfig="+config,
-		"--grpcAddr="+s.xds, "--httpAddr="+addresses[1], "--secureGRPCAddr="+addresses[2], "--httpsAddr="+addresses[3],
-		"--monitoringAddr="+addresses[4], "--ctrlz_port=0", "--keepaliveMaxServerConnectionAge=24h", "--log_output_level=all:warn")
+		binary, "discovery", "--kubeconfig=" + kubeconfig, "--meshConfig=" + config,
+		"--grpcAddr=" + s.xds, "--httpAddr=" + addresses[1], "--secureGRPCAddr=" + addresses[2], "--httpsAddr=" + addresses[3],
+		"--monitoringAddr=" + addresses[4], "--ctrlz_port=0", "--keepaliveMaxServerConnectionAge=24h", "--log_output_level=all:warn",
+	}, more...)
+	s.process, err = process.Start(s.name, dir, "/usr/bin/env", args...)
 	return s, err
 }
 

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// csr is a certificate signing request of a key that no other one has.
+type csr struct {
+	der []byte
+	pem string // as Istio's API wants it
+	key *ecdsa.PublicKey
+}
+
+// newCSRs makes n of them, before any clock starts: a key and a signature cost a client about what they cost a server.
+func newCSRs(ctx context.Context, n int) ([]csr, error) {
+	begin := time.Now()
+	out := make([]csr, n)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.NumCPU())
+	for i := range out {
+		group.Go(func() (err error) {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			out[i], err = newCSR()
+			return err
+		})
+	}
+	err := group.Wait()
+	progress("  %d keys with their CSRs in %.1f s", n, time.Since(begin).Seconds())
+	return out, err
+}
+
+func newCSR() (csr, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return csr{}, fmt.Errorf("make CSR: %w", err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return csr{}, fmt.Errorf("make CSR: %w", err)
+	}
+	return csr{der, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: der})), &key.PublicKey}, nil
+}
+
+// issued is a certificate as it came: DER, or the PEM of Istio's API. It is looked at when no clock runs.
+type issued struct {
+	chain    [][]byte // leaf first
+	pem      bool
+	of       csr
+	identity string // that it must be for
+}
+
+// check says what is wrong with a certificate: another key or another name than was asked for, or nobody's signature.
+func (c issued) check(roots *x509.CertPool) error {
+	var parsed []*x509.Certificate
+	for _, data := range c.chain {
+		if c.pem {
+			block, _ := pem.Decode(data)
+			if block == nil {
+				return fmt.Errorf("certificate for %s: no PEM", c.identity)
+			}
+			data = block.Bytes
+		}
+		cert, err := x509.ParseCertificate(data)
+		if err != nil {
+			return fmt.Errorf("certificate for %s: %w", c.identity, err)
+		}
+		parsed = append(parsed, cert)
+	}
+	if len(parsed) == 0 {
+		return fmt.Errorf("certificate for %s: none came", c.identity)
+	}
+	leaf, above := parsed[0], x509.NewCertPool()
+	for _, cert := range parsed[1:] {
+		above.AddCert(cert)
+	}
+	if !c.of.key.Equal(leaf.PublicKey) {
+		return fmt.Errorf("certificate for %s: it has another key", c.identity)
+	}
+	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != c.identity {
+		return fmt.Errorf("certificate for %s: it is for %v", c.identity, leaf.URIs)
+	}
+	_, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: above, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+	if err != nil {
+		return fmt.Errorf("certificate for %s: %w", c.identity, err)
+	}
+	return nil
+}
