@@ -17,7 +17,9 @@ const (
 	// pauses all of them: up to lastPause, over which a whole cluster's agents are spread.
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = time.Minute
-	lastPause  = 15 * time.Second
+	lastPause  = time.Minute
+	// lastMoment is how often it is asked when almost nothing is left of an SVID.
+	lastMoment = 100 * time.Millisecond
 	// resumeWithin spreads the agents of a cluster when their server comes back.
 	resumeWithin = 500 * time.Millisecond
 )
@@ -123,7 +125,7 @@ func (k *Keeper) hasten(e *entry) {
 func backoff(failures int, longest, left time.Duration) time.Duration {
 	d := min(firstRetry<<min(failures-1, 16), longest)
 	if left > 0 {
-		d = min(d, max(left/8, firstRetry))
+		d = min(d, max(left/8, lastMoment))
 	}
 	return d/2 + rand.N(d/2+1)
 }
