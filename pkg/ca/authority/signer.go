@@ -2,7 +2,6 @@ package authority
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -20,9 +19,10 @@ var (
 
 // issuer is a generation made ready to sign.
 type issuer struct {
-	id  string
-	ca  *x509.Certificate
-	key crypto.Signer
+	id        string
+	ca        *x509.Certificate
+	key       crypto.Signer
+	algorithm algorithm
 	// above is the chain that goes with each leaf: the issuer, unless it is a root, and its intermediates.
 	above []*x509.Certificate
 	// begin and end are when the whole path to a root is valid.
@@ -54,7 +54,14 @@ func newIssuer(s State, td spiffeid.TrustDomain, now time.Time) (*issuer, error)
 	if err != nil {
 		return nil, err
 	}
-	i := &issuer{id: g.ID, ca: g.Issuer, key: g.Key, begin: path[0].NotBefore, end: path[0].NotAfter}
+	alg, err := newAlgorithm(g.Issuer.PublicKey)
+	if err == nil {
+		err = alg.try(g.Issuer, g.Key)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("generation %s: %w", g.ID, err)
+	}
+	i := &issuer{id: g.ID, ca: g.Issuer, key: g.Key, algorithm: alg, begin: path[0].NotBefore, end: path[0].NotAfter}
 	for _, c := range path[1:] {
 		i.begin, i.end = latest(i.begin, c.NotBefore), earliest(i.end, c.NotAfter)
 	}
@@ -75,7 +82,7 @@ func (i *issuer) valid(now time.Time) error {
 }
 
 func (i *issuer) sign(template *x509.Certificate, pub any) (X509, error) {
-	der, err := x509.CreateCertificate(rand.Reader, template, i.ca, pub, i.key)
+	der, err := i.certificate(template, pub)
 	if err != nil {
 		return X509{}, err
 	}

@@ -4,7 +4,9 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -20,6 +22,14 @@ func (a *Authority) leaf(t X509Template, by *issuer, now time.Time) (*x509.Certi
 		return nil, errors.New("the SPIFFE ID has no path: it names the authority")
 	case t.TTL < time.Second:
 		return nil, errors.New("the TTL is less than a second")
+	}
+	if len(t.ID.String()) > maxID {
+		return nil, errors.New("the SPIFFE ID is longer than 2048 bytes")
+	}
+	for _, name := range t.DNSNames {
+		if !dnsName(name) {
+			return nil, fmt.Errorf("%.80q is no DNS name", name)
+		}
 	}
 	serial, err := newSerial()
 	if err != nil {
@@ -44,6 +54,27 @@ func (a *Authority) leaf(t X509Template, by *issuer, now time.Time) (*x509.Certi
 		URIs:                  []*url.URL{t.ID.URL()},
 		DNSNames:              t.DNSNames,
 	}, nil
+}
+
+// maxID is the length that every implementation takes (SPIFFE-ID 2.3).
+const maxID = 2048
+
+// dnsName tells whether a name may stand in a certificate: letters, digits, hyphens and dots, in labels, no wildcard.
+func dnsName(name string) bool {
+	if len(name) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(name, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for _, c := range []byte(label) {
+			if c != '-' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func latest(a, b time.Time) time.Time {

@@ -20,6 +20,8 @@ import (
 
 var td = spiffeid.RequireTrustDomainFromString("cluster.local")
 
+var leafKey = newLeafKey()
+
 // pki is an authority as somebody else would make it.
 type pki struct {
 	cert *x509.Certificate
@@ -104,4 +106,12 @@ func eventually(t testing.TB, ok func() error) {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+func newLeafKey() crypto.PublicKey {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	return key.Public()
 }

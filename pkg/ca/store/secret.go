@@ -104,12 +104,12 @@ func (s *Secret) decode(obj *corev1.Secret) (authority.State, error) {
 	return state, err
 }
 
-// note takes down what is known of the Secret, and tells whether that is news.
+// note takes down what is known of the Secret, and tells whether nothing younger is known.
 func (s *Secret) note(version string, state authority.State) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.newest != "" {
-		if c, err := resourceversion.CompareResourceVersion(version, s.newest); err == nil && c <= 0 {
+		if c, err := resourceversion.CompareResourceVersion(version, s.newest); err == nil && c < 0 {
 			return false
 		}
 	}
@@ -187,7 +187,7 @@ func (s *Secret) Watch(ctx context.Context, fn func(authority.State, authority.V
 			return s.client.Watch(ctx, o)
 		},
 	}, s.unfit)
-	told := false // the first one is told even when Load has seen it
+	var told string // the version
 	take := func(o any) {
 		obj, ok := o.(*corev1.Secret)
 		if !ok {
@@ -198,12 +198,9 @@ func (s *Secret) Watch(ctx context.Context, fn func(authority.State, authority.V
 			s.log.Error("the authority has changed and cannot be read: the last one stays", "error", err)
 			return
 		}
-		if news := s.note(obj.ResourceVersion, state); news || !told {
-			told = true
-			s.mu.Lock()
-			state, version := s.last.Clone(), s.newest
-			s.mu.Unlock()
-			fn(state, authority.Version(version))
+		if s.note(obj.ResourceVersion, state) && obj.ResourceVersion != told {
+			told = obj.ResourceVersion
+			fn(state.Clone(), authority.Version(told))
 		}
 	}
 	_, informer := cache.NewInformerWithOptions(cache.InformerOptions{
