@@ -124,9 +124,7 @@ var errMoved = errors.New("the rotation has moved on meanwhile")
 
 // Run takes steps, whenever this replica leads, until ctx ends, which is no error.
 func (m *Machine) Run(ctx context.Context) error {
-	if err := m.recall(ctx); err != nil {
-		return nil //nolint:nilerr // ctx has ended
-	}
+	m.recallFirst(ctx)
 	for ctx.Err() == nil {
 		changed, moved := m.cfg.Authority.Changed(), m.cfg.Barrier.Changed()
 		took, err := m.step(ctx)
@@ -150,21 +148,16 @@ func (m *Machine) Run(ctx context.Context) error {
 	return nil
 }
 
-// recall reads the roster; without it nothing may be decided.
-func (m *Machine) recall(ctx context.Context) error {
-	for wait := 100 * time.Millisecond; m.cfg.Roster != nil; wait = min(2*wait, 10*time.Second) {
-		list, err := m.cfg.Roster.Load(ctx)
-		if err == nil {
-			m.seen.load(list, m.cfg.Now())
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
+// recallFirst reads the roster; without it nothing may be decided.
+func (m *Machine) recallFirst(ctx context.Context) {
+	for wait := 100 * time.Millisecond; m.cfg.Roster != nil && ctx.Err() == nil; wait = min(2*wait, 10*time.Second) {
+		err := m.recall(ctx, m.cfg.Now())
+		if err == nil || ctx.Err() != nil {
+			return
 		}
 		m.log.Warn("cannot read which nodes there are; trying again", "error", err)
 		pauseFor(ctx, wait)
 	}
-	return ctx.Err()
 }
 
 func pauseFor(ctx context.Context, d time.Duration) {
@@ -183,7 +176,7 @@ func (m *Machine) step(ctx context.Context) (took bool, err error) {
 	waits := m.waits(&s, &census, now)
 	m.metrics.set(&s, waits, now)
 	if !m.cfg.Leads() {
-		return false, nil
+		return false, m.remember(ctx, now, false)
 	}
 	next, reason, message := m.decide(&s, &census, waits, now)
 	if err := m.remember(ctx, now, next != nil); err != nil || next == nil {

@@ -14,9 +14,9 @@ import (
 
 // Roster keeps which nodes there are, so that those that are away while replicas start are missed. It is safe for concurrent use.
 type Roster interface {
-	// Load gives what was saved last; nothing when nothing was.
-	Load(ctx context.Context) ([]Present, error)
-	Save(ctx context.Context, list []Present) error
+	// Update has fn make another list of the one that is kept (nothing when nothing is), and saves it unless it is the same;
+	// again when another replica was faster.
+	Update(ctx context.Context, fn func([]Present) []Present) error
 }
 
 // Present is a node's Envoy, or its agent, that was connected.
@@ -41,7 +41,7 @@ type seen struct {
 	last  map[party]time.Time
 	here  map[party]bool
 	saved []Present
-	at    time.Time // when it was saved; Run's alone
+	at    time.Time // when it was saved
 	blind time.Time // until when somebody may be away that nobody knows of
 }
 
@@ -49,20 +49,24 @@ func newSeen(remember time.Duration, now time.Time) *seen {
 	return &seen{remember: remember, last: map[party]time.Time{}, here: map[party]bool{}, blind: now.Add(remember)}
 }
 
-// load takes in a roster: who was connected when it was saved may have been until now.
-func (s *seen) load(list []Present, now time.Time) {
+// merge takes in a roster, and gives what it is to be. Who was connected when it was saved, and is not known here, may have been
+// until now.
+func (s *seen) merge(list []Present, now time.Time) []Present {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.blind, s.saved = time.Time{}, list
+	s.blind = time.Time{}
 	for _, p := range list {
-		at := p.Seen
-		if at.IsZero() {
-			at = now
-		}
-		if k := (party{p.Node, p.Agent}); s.last[k].Before(at) {
-			s.last[k] = at
+		k := party{p.Node, p.Agent}
+		last, known := s.last[k]
+		switch {
+		case p.Seen.IsZero() && !known:
+			s.last[k] = now
+		case last.Before(p.Seen) && now.Before(p.Seen.Add(s.remember)):
+			s.last[k] = p.Seen
 		}
 	}
+	s.saved, s.at = s.list(), now
+	return s.saved
 }
 
 // look takes in who is connected now.
@@ -101,10 +105,15 @@ func (s *seen) blindUntil() time.Time {
 	return s.blind
 }
 
-// unsaved gives the list to save when it is another than the saved one.
-func (s *seen) unsaved() ([]Present, bool) {
+// unsaved tells whether the list is another than the saved one, and since when that is.
+func (s *seen) unsaved() (other bool, saved time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return !slices.Equal(s.list(), s.saved), s.at
+}
+
+// list is what to save; mu is held.
+func (s *seen) list() []Present {
 	list := make([]Present, 0, len(s.last))
 	for k, at := range s.last {
 		p := Present{Node: k.Node, Agent: k.Agent}
@@ -116,7 +125,7 @@ func (s *seen) unsaved() ([]Present, bool) {
 	slices.SortFunc(list, func(a, b Present) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(btoi(a.Agent), btoi(b.Agent)))
 	})
-	return list, !slices.Equal(list, s.saved)
+	return list
 }
 
 func btoi(b bool) int {
@@ -127,19 +136,28 @@ func btoi(b bool) int {
 }
 
 // settleDown is the least time between two savings of a roster: a fleet that comes back is saved a few times, not a thousand.
-const settleDown = 5 * time.Second
+// Replicas that do not lead save what the leader has not after followUp.
+const (
+	settleDown = 5 * time.Second
+	followUp   = 15 * time.Second
+)
 
 // remember saves the roster when it is another: at once before a step is taken, else after a while.
 func (m *Machine) remember(ctx context.Context, now time.Time, atOnce bool) error {
-	list, other := m.seen.unsaved()
-	if m.cfg.Roster == nil || !other || !atOnce && now.Before(m.seen.at.Add(settleDown)) {
+	if m.cfg.Roster == nil {
 		return nil
 	}
-	if err := m.cfg.Roster.Save(ctx, list); err != nil {
-		return err
+	pause := followUp
+	if m.cfg.Leads() {
+		pause = settleDown
 	}
-	m.seen.mu.Lock()
-	defer m.seen.mu.Unlock()
-	m.seen.saved, m.seen.at = list, now
-	return nil
+	if other, saved := m.seen.unsaved(); !other || !atOnce && now.Before(saved.Add(pause)) {
+		return nil
+	}
+	return m.recall(ctx, now)
+}
+
+// recall joins the roster with what is known here.
+func (m *Machine) recall(ctx context.Context, now time.Time) error {
+	return m.cfg.Roster.Update(ctx, func(list []Present) []Present { return m.seen.merge(list, now) })
 }

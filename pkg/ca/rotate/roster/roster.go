@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -33,36 +34,50 @@ func NewConfigMap(client kubernetes.Interface, namespace, name string) rotate.Ro
 	return &configMap{client, namespace, name}
 }
 
-// Load implements rotate.Roster.
-func (c *configMap) Load(ctx context.Context) ([]rotate.Present, error) {
-	m, err := c.client.CoreV1().ConfigMaps(c.namespace).Get(ctx, c.name, metav1.GetOptions{})
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil, nil
-	case err != nil:
-		return nil, fmt.Errorf("read nodes: %w", err)
+// Update implements rotate.Roster.
+func (c *configMap) Update(ctx context.Context, fn func([]rotate.Present) []rotate.Present) error {
+	for {
+		err := c.update(ctx, fn)
+		if err == nil {
+			return nil
+		}
+		if (!apierrors.IsConflict(err) && !apierrors.IsAlreadyExists(err)) || ctx.Err() != nil {
+			return fmt.Errorf("keep the list of nodes: %w", err)
+		}
 	}
-	return decode([]byte(m.Data[key]), "ConfigMap "+c.namespace+"/"+c.name)
 }
 
-// Save implements rotate.Roster.
-func (c *configMap) Save(ctx context.Context, list []rotate.Present) error {
-	data, err := json.Marshal(list)
-	if err != nil {
-		return fmt.Errorf("save nodes: %w", err)
-	}
+func (c *configMap) update(ctx context.Context, fn func([]rotate.Present) []rotate.Present) error {
 	api := c.client.CoreV1().ConfigMaps(c.namespace)
-	m := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: c.name}, Data: map[string]string{key: string(data)},
+	m, err := api.Get(ctx, c.name, metav1.GetOptions{})
+	missing := apierrors.IsNotFound(err)
+	if err != nil && !missing {
+		return err
 	}
-	// No resourceVersion: the one that leads knows best.
-	if _, err = api.Update(ctx, m, metav1.UpdateOptions{}); apierrors.IsNotFound(err) {
-		_, err = api.Create(ctx, m, metav1.CreateOptions{})
+	var list []rotate.Present
+	if !missing {
+		if list, err = decode([]byte(m.Data[key]), "ConfigMap "+c.namespace+"/"+c.name); err != nil {
+			return err
+		}
 	}
+	next := fn(list)
+	if slices.Equal(next, list) {
+		return nil
+	}
+	data, err := json.Marshal(next)
 	if err != nil {
-		return fmt.Errorf("save nodes: %w", err)
+		return err
 	}
-	return nil
+	if missing {
+		_, err = api.Create(ctx, &corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Namespace: c.namespace, Name: c.name}, Data: map[string]string{key: string(data)},
+		}, metav1.CreateOptions{})
+		return err
+	}
+	m = m.DeepCopy()
+	m.Data = map[string]string{key: string(data)}
+	_, err = api.Update(ctx, m, metav1.UpdateOptions{})
+	return err
 }
 
 type file string
@@ -70,34 +85,43 @@ type file string
 // NewFile keeps the list in a file.
 func NewFile(path string) rotate.Roster { return file(path) }
 
-// Load implements rotate.Roster.
-func (f file) Load(context.Context) ([]rotate.Present, error) {
+// Update implements rotate.Roster. The file is replaced as a whole; it belongs to one process.
+func (f file) Update(_ context.Context, fn func([]rotate.Present) []rotate.Present) error {
 	data, err := os.ReadFile(string(f))
+	var list []rotate.Present
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("read nodes: %w", err)
+		return fmt.Errorf("keep the list of nodes: %w", err)
+	default:
+		if list, err = decode(data, string(f)); err != nil {
+			return err
+		}
 	}
-	return decode(data, string(f))
+	next := fn(list)
+	if slices.Equal(next, list) {
+		return nil
+	}
+	if data, err = json.Marshal(next); err == nil {
+		err = f.replace(data)
+	}
+	if err != nil {
+		return fmt.Errorf("keep the list of nodes: %w", err)
+	}
+	return nil
 }
 
-// Save implements rotate.Roster. The file is replaced as a whole.
-func (f file) Save(_ context.Context, list []rotate.Present) error {
-	data, err := json.Marshal(list)
-	if err != nil {
-		return fmt.Errorf("save nodes: %w", err)
-	}
+func (f file) replace(data []byte) error {
 	half, err := os.CreateTemp(filepath.Dir(string(f)), ".nodes-*")
 	if err != nil {
-		return fmt.Errorf("save nodes: %w", err)
+		return err
 	}
 	_, err = half.Write(data)
 	if err = errors.Join(err, half.Sync(), half.Close()); err == nil {
 		err = os.Rename(half.Name(), string(f))
 	}
 	if err != nil {
-		return fmt.Errorf("save nodes: %w", errors.Join(err, os.Remove(half.Name())))
+		return errors.Join(err, os.Remove(half.Name()))
 	}
 	return nil
 }
