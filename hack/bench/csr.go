@@ -17,6 +17,8 @@ type CSR struct {
 	// ByIstio are Istio's clients with Fairlead; Single and Batch ask by Fairlead's own API, Batch for all pods of a node at once.
 	ByIstio, Single, Batch *Signing `json:",omitempty"`
 	Herd                   *Herd    `json:",omitempty"`
+	// Signatures is what one ECDSA P-256 signature and the verification of one cost here, in microseconds of CPU.
+	Signatures float64
 }
 
 // csrBench measures certificate authorities.
@@ -50,6 +52,10 @@ func (p *parts) measureCSRs(ctx context.Context, o options) (out *CSR, err error
 		return nil, err
 	}
 	b.pool, out = &pool{csrs: csrs}, &CSR{}
+	if out.Signatures, err = signatures(); err != nil {
+		return nil, err
+	}
+	progress("  a signature and a verification cost %.0f µs", out.Signatures)
 	if o.has("fairlead") {
 		if err := b.fairlead(ctx, out); err != nil {
 			return out, err

@@ -12,10 +12,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
 	"fairlead.io/fairlead/pkg/ca/authority"
 	"fairlead.io/fairlead/pkg/ca/store"
-
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
 )
 
 func csrLine(t *testing.T, c *CSR, what string) []string {
@@ -157,8 +157,8 @@ func TestIssuedIsCheckedAgainstWhatWasAskedFor(t *testing.T) {
 	}
 }
 
-// signer is an authority that lives as long as the test.
-func signer(t *testing.T, td spiffeid.TrustDomain) (*x509.CertPool, func(authority.X509Template) [][]byte) {
+// signingAuthority lives as long as the test.
+func signingAuthority(t testing.TB, td spiffeid.TrustDomain) *authority.Authority {
 	t.Helper()
 	g, err := authority.Generate(td, time.Now())
 	if err != nil {
@@ -179,9 +179,17 @@ func signer(t *testing.T, td spiffeid.TrustDomain) (*x509.CertPool, func(authori
 		}
 	})
 	<-a.Ready()
+	return a
+}
+
+func signer(t *testing.T, td spiffeid.TrustDomain) (*x509.CertPool, func(authority.X509Template) [][]byte) {
+	t.Helper()
+	a := signingAuthority(t, td)
 	roots := x509.NewCertPool()
-	for _, c := range g.Roots {
-		roots.AddCert(c)
+	for _, g := range a.State().Generations {
+		for _, c := range g.Roots {
+			roots.AddCert(c)
+		}
 	}
 	return roots, func(template authority.X509Template) [][]byte {
 		signed, err := a.SignX509(template)

@@ -28,7 +28,8 @@ const (
 	fairleadName = "spiffe://" + csrTrustDomain + "/ns/fairlead-system/sa/fairlead"
 )
 
-// startFairleadCA starts Fairlead with its TLS port, and its authority in the folder ca.
+// startFairleadCA starts Fairlead with its TLS port, and its authority in the folder ca. It logs as it does unless told otherwise:
+// an audit record of each certificate.
 func startFairleadCA(dir, ca, binary, kubeconfig string) (*server, error) {
 	addresses, err := freeAddresses(2)
 	if err != nil {
@@ -36,7 +37,7 @@ func startFairleadCA(dir, ca, binary, kubeconfig string) (*server, error) {
 	}
 	s := &server{name: "fairlead", tls: addresses[0], admin: "http://" + addresses[1], ready: "/readyz"}
 	s.process, err = process.Start(s.name, dir, binary, "serve", "--source=kube", "--kubeconfig="+kubeconfig, "--compat=istio",
-		"--tls-address="+s.tls, "--ca=folder:"+ca, "--admin="+addresses[1], "--log-level=warn")
+		"--tls-address="+s.tls, "--ca=folder:"+ca, "--admin="+addresses[1])
 	return s, err
 }
 
