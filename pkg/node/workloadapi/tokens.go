@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -49,7 +48,7 @@ func newTokens(i node.Identities, most int, m *metrics) *tokens {
 
 // get gives a token of the pod's identity for a sorted audience.
 func (t *tokens) get(ctx context.Context, uid string, audience []string, v view) (node.JWT, error) {
-	key := uid + "\x00" + strings.Join(audience, "\x00")
+	key := fmt.Sprintf("%s %q", uid, audience) // quoted: an audience may have any bytes
 	if j, ok := t.kept(key, v); ok {
 		t.metrics.tokens.WithLabelValues("kept").Inc()
 		return j, nil
