@@ -43,7 +43,7 @@ bench: ## benchmarks, then beside the real istiod: an hour; SIZE, CLIENTS, RUNS,
 
 bench-quick: ## the same in small, in three minutes
 	hack/bench.sh -benchtime 20ms
-	go run ./hack/bench -size $(or $(SIZE),300) -clients $(or $(CLIENTS),50) -runs $(or $(RUNS),1) -changes $(or $(CHANGES),5) -herd 100 -load 1s $(FLAGS)
+	go run ./hack/bench -size $(or $(SIZE),300) -clients $(or $(CLIENTS),50) -runs $(or $(RUNS),1) -changes $(or $(CHANGES),5) -herd 100 -load 500ms $(FLAGS)
 
 soak: tools ## ten minutes of changes under 200 clients and an Envoy; make test has one minute of it. SOAK=1h for more
 	go test ./integration -run '^TestSoak$$' -count=1 -v -timeout 0 -soak=$(or $(SOAK),10m)

@@ -51,7 +51,7 @@ func (p *parts) measureCSRs(ctx context.Context, o options) (out *CSR, err error
 	if err != nil {
 		return nil, err
 	}
-	b.pool, out = &pool{csrs: csrs}, &CSR{}
+	b.pool, out = &pool{patience: o.callTimeout(), csrs: csrs}, &CSR{}
 	if out.Signatures, err = signatures(); err != nil {
 		return nil, err
 	}
@@ -157,7 +157,7 @@ func (b *csrBench) signing(ctx context.Context, s *server, at authorityAt, how w
 		return nil, fmt.Errorf("%s: %w", how.name, err)
 	}
 	// What a limit lets through at first, and what a server learns of its callers, is over when the clock starts.
-	if n, _, why := closedLoop(ctx, callers, b.pool, leadIn); n == 0 {
+	if n, _, why := closedLoop(ctx, callers, b.pool, b.opts.leadIn()); n == 0 {
 		return nil, fmt.Errorf("%s: nobody got a certificate: %w", how.name, errors.Join(why, ctx.Err()))
 	}
 	profiled := b.profiles(ctx, s, how.name)

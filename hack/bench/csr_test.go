@@ -117,7 +117,7 @@ func TestOpenLoopCountsFromWhenACallWasDue(t *testing.T) {
 			}
 			return nil, nil
 		}}
-		times, failed, err := openLoop(t.Context(), []*caller{c}, &pool{csrs: make([]csr, 4)}, 100, time.Second)
+		times, failed, err := openLoop(t.Context(), []*caller{c}, &pool{patience: 10 * time.Second, csrs: make([]csr, 4)}, 100, time.Second)
 		slices.Sort(times)
 		if len(times) != 99 || failed != 1 || !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatalf("%d came, %d failed: %v", len(times), failed, err)

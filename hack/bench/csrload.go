@@ -12,12 +12,13 @@ import (
 const (
 	csrCallers = 16
 	csrRate    = 1000 // CSRs a second of the open loop
-	// callTimeout is how long a caller waits; those who wait in vain are failures.
-	callTimeout = 10 * time.Second
-	// leadIn is how long callers ask before it counts: istiod lets 160 requests through before its limit is felt.
-	leadIn = 1500 * time.Millisecond
-	day    = 24 * time.Hour
+	day        = 24 * time.Hour
 )
+
+// callTimeout is how long a caller waits; those who wait in vain are failures. leadIn is how long callers ask before it counts:
+// istiod lets 160 requests through before its limit is felt.
+func (o options) callTimeout() time.Duration { return 2 * o.load }
+func (o options) leadIn() time.Duration      { return o.load / 3 }
 
 // Signing is what one server does with CSRs that come in one way.
 type Signing struct {
@@ -35,8 +36,9 @@ type Signing struct {
 
 // pool gives CSRs, again from the beginning when all have been given.
 type pool struct {
-	csrs []csr
-	next atomic.Int64
+	patience time.Duration // how long a call may take
+	csrs     []csr
+	next     atomic.Int64
 }
 
 func (p *pool) take(n int) []csr {
@@ -88,7 +90,7 @@ func closedLoop(ctx context.Context, callers []*caller, p *pool, length time.Dur
 }
 
 func (c *caller) once(ctx context.Context, p *pool) ([]issued, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.patience)
 	defer cancel()
 	return c.ask(ctx, p.take(c.each))
 }
