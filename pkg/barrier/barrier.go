@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
+
 	barrierv1 "fairlead.io/fairlead/api/barrier/v1"
 	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/snapshot"
@@ -45,6 +47,8 @@ type Config struct {
 	// Peers are the addresses of other replicas that are always followed, as "host:port" or "unix:/path". This replica's
 	// own may be among them.
 	Peers []string
+	// Dial are options of the connections to other replicas, such as their credentials; plaintext without.
+	Dial []grpc.DialOption
 	// Grace is how long a node or a replica that has gone stays in the count. Default 30 s.
 	Grace time.Duration
 	// Gap is the shortest time between two looks at the clients. Default 10 ms.

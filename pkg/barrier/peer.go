@@ -84,7 +84,7 @@ func (b *Barrier) drop(p *peer) {
 
 // follow keeps a stream to one peer until ctx ends.
 func (b *Barrier) follow(ctx context.Context, p *peer) {
-	conn, err := dial(p.address)
+	conn, err := dial(p.address, b.cfg.Dial)
 	if err != nil {
 		b.log.Error("cannot follow a replica", "address", p.address, "error", err)
 		return
@@ -106,15 +106,16 @@ func (b *Barrier) follow(ctx context.Context, p *peer) {
 	}
 }
 
-// dial is plaintext: an address leads nowhere but to this machine (server.ParseAddress).
-func dial(address string) (*grpc.ClientConn, error) {
-	return grpc.NewClient(address,
+// dial is plaintext unless the options have credentials: then an address leads nowhere but to this machine (server.ParseAddress).
+func dial(address string, more []grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient(address, append([]grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 2, Jitter: 0.2, MaxDelay: maxBackoff},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}))
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 5 * time.Second, PermitWithoutStream: true}),
+	}, more...)...)
 }
 
 // listen takes in what a peer tells until its stream ends.

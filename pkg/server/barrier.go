@@ -3,10 +3,13 @@ package server
 import (
 	"fmt"
 	"maps"
+	"net"
+	"net/url"
 	"slices"
 	"strconv"
 
 	"github.com/cespare/xxhash/v2"
+	"google.golang.org/grpc"
 
 	"fairlead.io/fairlead/pkg/admin"
 	"fairlead.io/fairlead/pkg/barrier"
@@ -22,15 +25,20 @@ func (s *Server) wireBarrier() error {
 	}
 	// Replicas of another configuration make other bytes of the same objects, as those of another version may.
 	build := s.cfg.Version + " " + strconv.FormatUint(xxhash.Sum64String(fmt.Sprint(s.cfg.Mesh)), 16)
+	var dial []grpc.DialOption
+	served := s.grpc
+	if s.identity != nil {
+		dial, served = append(dial, grpc.WithTransportCredentials(s.identity.transport.Credentials())), s.identity.grpc
+	}
 	b, err := barrier.New(barrier.Config{
 		Name: s.cfg.Replica, Build: build, Engine: s.flow.Engine, Statuses: s.flow.Statuses, Source: s.flow.Source, Types: types,
-		Push: clients{s.push}, NotReady: s.flow.NotReady, Peers: s.cfg.Peers, Grace: s.cfg.Grace, Log: s.cfg.Log,
+		Push: clients{s.push}, NotReady: s.flow.NotReady, Peers: s.cfg.Peers, Grace: s.cfg.Grace, Log: s.cfg.Log, Dial: dial,
 	})
 	if err != nil {
 		return err
 	}
 	s.barrier = b
-	b.Register(s.grpc)
+	b.Register(served)
 	return nil
 }
 
@@ -42,10 +50,43 @@ func (s *Server) wireReplicas() error {
 	}
 	var err error
 	s.registry, err = replicas.New(replicas.Config{
-		REST: c.REST, Namespace: c.Lease.Namespace, Identity: c.Lease.Identity, Address: s.XDS(), Found: s.barrier.SetPeers,
-		Check: func(address string) error { _, err := ParseAddress(address); return err }, Log: s.cfg.Log,
+		REST: c.REST, Namespace: c.Lease.Namespace, Identity: c.Lease.Identity, Address: s.advertised(), Found: s.barrier.SetPeers,
+		Check: s.cfg.checkPeer, Log: s.cfg.Log,
 	})
 	return err
+}
+
+// advertised is where other replicas reach this one.
+func (s *Server) advertised() string {
+	if s.identity == nil {
+		return s.XDS()
+	}
+	if a := s.cfg.Identity.Advertise; a != "" {
+		return a
+	}
+	host, port, err := net.SplitHostPort(s.TLS())
+	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsUnspecified() {
+		return s.TLS()
+	}
+	// The address by which this machine would speak to the API server; nothing is sent.
+	target, err := url.Parse(s.cfg.Conditions.REST.Host)
+	if err != nil || target.Host == "" {
+		return s.TLS()
+	}
+	to := target.Host
+	if target.Port() == "" {
+		to = net.JoinHostPort(target.Hostname(), "443")
+	}
+	c, err := net.Dial("udp", to)
+	if err != nil {
+		return s.TLS()
+	}
+	defer func() { _ = c.Close() }()
+	own, _, err := net.SplitHostPort(c.LocalAddr().String())
+	if err != nil {
+		return s.TLS()
+	}
+	return net.JoinHostPort(own, port)
 }
 
 // clients shows a push server as what a barrier asks of it.

@@ -28,12 +28,15 @@ type Config struct {
 	// Mesh is what an operator sets once; Source where the objects come from.
 	Mesh   resolve.Config
 	Source Source
-	// XDS is where delta ADS is served, Admin the admin interface, in the forms of ParseAddress; both are plaintext.
+	// XDS is where delta ADS is served in plaintext, without the authority; empty is nowhere. Admin is the admin interface. Both
+	// are in the forms of ParseAddress.
 	XDS, Admin string
+	// Identity serves xDS by TLS, and makes this server the certificate authority; nil is neither. It or XDS is required.
+	Identity *Identity
 	// Replica tells this replica, and this run of it, from all others; default is made of the host's name and the process.
 	Replica string
-	// Peers are the addresses where other replicas serve XDS, in the forms of ParseAddress; this replica's own may be among
-	// them. Those that Conditions.Lease finds come to them.
+	// Peers are the addresses of other replicas: of their TLS ports with an Identity, and else where they serve XDS, in the forms
+	// of ParseAddress. This replica's own may be among them. Those that Conditions.Lease finds come to them.
 	Peers []string
 	// Grace is how long a node or a replica that has gone is waited for; default 30 s.
 	Grace time.Duration
@@ -64,14 +67,25 @@ func (c *Config) check() error {
 	if c.Source == nil {
 		errs = append(errs, errors.New("source: nothing is read; name a folder or a cluster"))
 	}
-	if _, err := ParseAddress(c.XDS); err != nil {
+	if c.XDS == "" && c.Identity == nil {
+		errs = append(errs, errors.New("xds: nothing is served; give an address for plaintext, or an identity"))
+	}
+	if _, err := ParseAddress(c.XDS); err != nil && c.XDS != "" {
 		errs = append(errs, fmt.Errorf("xds: %w", err))
+	}
+	if i := c.Identity; i != nil {
+		if _, err := ParseRemote(i.Address); err != nil {
+			errs = append(errs, fmt.Errorf("identity: %w", err))
+		}
+		if i.Store == nil {
+			errs = append(errs, errors.New("identity: there is no store for the authority"))
+		}
 	}
 	if _, err := ParseAddress(c.Admin); err != nil {
 		errs = append(errs, fmt.Errorf("admin: %w", err))
 	}
 	for _, p := range c.Peers {
-		if _, err := ParseAddress(p); err != nil {
+		if err := c.checkPeer(p); err != nil {
 			errs = append(errs, fmt.Errorf("peers: %w", err))
 		}
 	}
@@ -92,4 +106,14 @@ func (c *Config) check() error {
 		c.Identifier = "fairlead/" + c.Version
 	}
 	return errors.Join(errs...)
+}
+
+// checkPeer refuses an address of another replica that must not be dialled: without TLS it stays on this machine.
+func (c *Config) checkPeer(address string) error {
+	parse := ParseAddress
+	if c.Identity != nil {
+		parse = ParseRemote
+	}
+	_, err := parse(address)
+	return err
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"slices"
 
 	"fairlead.io/fairlead/pkg/ca"
@@ -76,4 +77,27 @@ func (d *directory) DNSNames(namespace, name string) []string {
 	})
 	slices.Sort(out)
 	return out
+}
+
+// follow says on moved when pods or nodes are others, until ctx ends.
+func (d *directory) follow(ctx context.Context, moved chan<- struct{}) {
+	seq := uint64(0)
+	for {
+		s := d.engine.Snapshot()
+		if s.Seq > seq {
+			changes, ok := s.ChangesSince(seq)
+			if !ok || slices.ContainsFunc(changes, func(c table.Change) bool { return c.Table == d.pods.Name() || c.Table == d.nodes.Name() }) {
+				select {
+				case moved <- struct{}{}:
+				default:
+				}
+			}
+			seq = s.Seq
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.Next():
+		}
+	}
 }

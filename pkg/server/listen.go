@@ -49,6 +49,21 @@ func ParseAddress(s string) (Address, error) {
 	return Address{"tcp", s}, nil
 }
 
+// ParseRemote reads the address of a TLS port: host:port.
+func ParseRemote(s string) (Address, error) {
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return Address{}, fmt.Errorf("address %q is not host:port; write for example 0.0.0.0:15012", s)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return Address{}, fmt.Errorf("address %q: the port must be 0 to 65535", s)
+	}
+	if strings.ContainsAny(host, " /") {
+		return Address{}, fmt.Errorf("address %q: the host must be a name or an IP", s)
+	}
+	return Address{"tcp", s}, nil
+}
+
 // listen opens an address. A socket that a former process left behind is replaced, one that still answers is not. The
 // mode is that of a Unix socket.
 func listen(s string, mode fs.FileMode) (net.Listener, error) {

@@ -16,6 +16,7 @@ import (
 	"fairlead.io/fairlead/pkg/barrier"
 	"fairlead.io/fairlead/pkg/barrier/replicas"
 	"fairlead.io/fairlead/pkg/push"
+	"fairlead.io/fairlead/pkg/server/transport"
 	"fairlead.io/fairlead/pkg/status"
 	"fairlead.io/fairlead/pkg/table"
 )
@@ -26,7 +27,7 @@ type Server struct {
 	flow  *Flow
 	push  *push.Server
 	sink  *sink
-	grpc  *grpc.Server
+	grpc  *grpc.Server // plaintext; nil where there is none
 	admin *admin.Server
 	// barrier knows which node has acknowledged what, here and at other replicas.
 	barrier *barrier.Barrier
@@ -35,7 +36,10 @@ type Server struct {
 	// registry finds other replicas; nil where there is no Lease.
 	registry *replicas.Registry
 
-	xdsListener, adminListener net.Listener
+	// identity is the authority and the TLS port; nil where there is none.
+	identity *identity
+
+	xdsListener, tlsListener, adminListener net.Listener // the first two may be nil
 }
 
 // New opens the addresses and wires the stages; nothing is read or served until Run. The caller runs it: Run closes what New
@@ -45,18 +49,38 @@ func New(cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("configure server: %w", err)
 	}
 	s := &Server{cfg: cfg}
-	var err error
-	if s.xdsListener, err = listen(cfg.XDS, 0o660); err != nil {
-		return nil, fmt.Errorf("serve xds: %w", err)
+	err := s.listen()
+	if err == nil {
+		err = s.wire()
+	}
+	if err == nil {
+		return s, nil
+	}
+	for _, l := range []net.Listener{s.xdsListener, s.tlsListener, s.adminListener} {
+		if l != nil {
+			err = errors.Join(err, l.Close())
+		}
+	}
+	return nil, err
+}
+
+// listen opens the addresses.
+func (s *Server) listen() (err error) {
+	if s.cfg.XDS != "" {
+		if s.xdsListener, err = listen(s.cfg.XDS, 0o660); err != nil {
+			return fmt.Errorf("serve xds: %w", err)
+		}
+	}
+	if i := s.cfg.Identity; i != nil {
+		if s.tlsListener, err = net.Listen("tcp", i.Address); err != nil {
+			return fmt.Errorf("serve tls: %w", err)
+		}
 	}
 	// Whoever can reach the admin interface reads the whole configuration: a socket is the owner's.
-	if s.adminListener, err = listen(cfg.Admin, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("serve admin: %w", err), s.xdsListener.Close())
+	if s.adminListener, err = listen(s.cfg.Admin, 0o600); err != nil {
+		return fmt.Errorf("serve admin: %w", err)
 	}
-	if err := s.wire(); err != nil {
-		return nil, errors.Join(err, s.xdsListener.Close(), s.adminListener.Close())
-	}
-	return s, nil
+	return nil
 }
 
 func (s *Server) wire() error {
@@ -67,17 +91,35 @@ func (s *Server) wire() error {
 	s.flow.Engine.Hold()
 	s.sink = newSink(s.flow.Resolved.Inputs, s.flow.Engine.Release, s.cfg.Log)
 	reg := prometheus.NewRegistry()
-	s.push = push.New(push.Config{Source: s.flow.Source, Log: s.cfg.Log, Registry: reg, Identifier: s.cfg.Identifier})
-	s.grpc = grpc.NewServer(push.ServerOptions()...)
-	s.push.Register(s.grpc)
+	pushed := push.Config{Source: s.flow.Source, Log: s.cfg.Log, Registry: reg, Identifier: s.cfg.Identifier}
+	if s.cfg.Identity != nil {
+		if err := s.wireIdentity(reg); err != nil {
+			return fmt.Errorf("wire identity: %w", err)
+		}
+		pushed.Admit, pushed.Allow = s.identity.transport.Admit, s.identity.transport.Allow
+	}
+	s.push = push.New(pushed)
+	if s.xdsListener != nil {
+		s.grpc = grpc.NewServer(append(push.ServerOptions(), grpc.StreamInterceptor(transport.Local))...)
+		s.push.Register(s.grpc)
+	}
+	if s.identity != nil {
+		s.push.Register(s.identity.grpc)
+	}
 	if err := s.wireBarrier(); err != nil {
 		return err
+	}
+	var authority admin.CA
+	if s.identity != nil {
+		s.wireRotation(reg)
+		authority = s.identity.machine
 	}
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		admin.NewCollector(s.flow.Engine, s.push.Clients, s.cfg.Version))
 	s.admin = admin.New(admin.Config{
 		Gatherer: reg, Engine: s.flow.Engine, Ready: s.ready, Source: s.flow.Source,
 		Clients: s.push.Clients, Resources: s.push.Resources, Status: s.Status, Barrier: s.barrier, Version: s.cfg.Version, Log: s.cfg.Log,
+		CA: authority,
 	})
 	return errors.Join(s.wireConditions(reg), s.wireReplicas())
 }
@@ -96,8 +138,11 @@ func (s *Server) wireConditions(reg prometheus.Registerer) error {
 	return wrap("write conditions", err)
 }
 
-// XDS and Admin are the addresses that are served, with the port that the kernel chose for 0.
+// XDS, TLS and Admin are the addresses that are served, with the port that the kernel chose for 0; empty for one that is not.
 func (s *Server) XDS() string { return addressOf(s.xdsListener) }
+
+// TLS is the address of the TLS port.
+func (s *Server) TLS() string { return addressOf(s.tlsListener) }
 
 // Admin is the address of the admin interface.
 func (s *Server) Admin() string { return addressOf(s.adminListener) }
@@ -112,6 +157,9 @@ func (s *Server) Barrier() *barrier.Barrier { return s.barrier }
 func (s *Server) Flow() *Flow { return s.flow }
 
 func addressOf(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
 	if a := l.Addr(); a.Network() == "unix" {
 		return "unix:" + a.String()
 	}
@@ -149,7 +197,12 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.conditions != nil {
 		g.Go(func() error { return wrap("write conditions", s.conditions.Run(inner)) })
 	}
-	g.Go(func() error { return wrap("serve xds", s.grpc.Serve(s.xdsListener)) })
+	if s.grpc != nil {
+		g.Go(func() error { return wrap("serve xds", s.grpc.Serve(s.xdsListener)) })
+	}
+	if s.identity != nil {
+		s.identity.run(inner, g, s)
+	}
 	g.Go(func() error { return wrap("serve admin", s.admin.Serve(s.adminListener)) })
 	g.Go(func() error {
 		select {
@@ -160,7 +213,7 @@ func (s *Server) Run(ctx context.Context) error {
 		stop()
 		return nil
 	})
-	s.cfg.Log.Info("serving", "xds", s.XDS(), "admin", s.Admin(), "version", s.cfg.Version)
+	s.cfg.Log.Info("serving", "xds", s.XDS(), "tls", s.TLS(), "admin", s.Admin(), "version", s.cfg.Version)
 	err := g.Wait()
 	s.cfg.Log.Info("stopped")
 	return err
@@ -172,14 +225,28 @@ func (s *Server) shutDown() {
 	s.push.Drain()
 	s.barrier.Leave()
 	stopped := make(chan struct{})
-	go func() { defer close(stopped); s.grpc.GracefulStop() }()
+	var servers []*grpc.Server
+	if s.grpc != nil {
+		servers = append(servers, s.grpc)
+	}
+	if s.identity != nil {
+		servers = append(servers, s.identity.grpc)
+	}
+	go func() {
+		defer close(stopped)
+		for _, g := range servers {
+			g.GracefulStop()
+		}
+	}()
 	timer := time.NewTimer(s.cfg.Drain)
 	defer timer.Stop()
 	select {
 	case <-stopped:
 	case <-timer.C:
 		s.cfg.Log.Warn("some clients did not let go of their streams; closing them", "after", s.cfg.Drain)
-		s.grpc.Stop()
+		for _, g := range servers {
+			g.Stop()
+		}
 		<-stopped
 	}
 	s.admin.Close()
