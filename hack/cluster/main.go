@@ -120,7 +120,7 @@ func kubectl(name *string) *cobra.Command {
 	return &cobra.Command{
 		Use: "k ARGUMENT...", Short: "kubectl as administrator", DisableFlagParsing: true,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			// All flags are kubectl's but -name in the first place.
+			// All flags are kubectl's, but --name in the first place.
 			if len(args) > 1 && (args[0] == "--name" || args[0] == "-name") {
 				*name, args = args[1], args[2:]
 			}
