@@ -11,6 +11,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -81,8 +82,24 @@ func (a *Authn) Authenticate(ctx context.Context) (*ca.Caller, error) {
 		return c, nil
 	}
 	a.metrics.refusals.WithLabelValues(string(r.Reason)).Inc()
-	a.cfg.Log.LogAttrs(ctx, slog.LevelInfo, "caller refused", slog.String("reason", string(r.Reason)), slog.String("detail", r.Detail), slog.String("claim", r.Claim))
+	a.audit(ctx, r)
 	return nil, r
+}
+
+// audit writes a refusal down, in the group of the records that package issue writes of callers that are known.
+func (a *Authn) audit(ctx context.Context, r *Refusal) {
+	attrs := []any{slog.String("decision", "refused")}
+	if m, ok := grpc.Method(ctx); ok {
+		attrs = append(attrs, slog.String("method", m))
+	}
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		attrs = append(attrs, slog.String("peer", p.Addr.String()))
+	}
+	if r.Claim != "" {
+		attrs = append(attrs, slog.String("claim", r.Claim))
+	}
+	attrs = append(attrs, slog.String("reason", string(r.Reason)), slog.String("detail", r.Detail))
+	a.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "caller refused", slog.Group("audit", attrs...))
 }
 
 func (a *Authn) authenticate(ctx context.Context) (*ca.Caller, *Refusal) {

@@ -15,7 +15,6 @@ type record struct {
 	method string // "x509", "jwt", "istio"
 	peer   string
 	caller *ca.Caller // nil while it is not known
-	claim  string     // who an unknown caller says it is
 	// asked is for whom, in the caller's words; identity is what was decided to be signed.
 	asked, identity             string
 	serial, authority, audience string
@@ -38,6 +37,9 @@ func (s *Service) allow(ctx context.Context, r *record) {
 // refuse writes a decision against the caller down, and counts it.
 func (s *Service) refuse(ctx context.Context, r *record, f *refusal) {
 	s.metrics.failures.WithLabelValues(string(f.reason)).Inc()
+	if f.written {
+		return
+	}
 	s.cfg.Log.LogAttrs(ctx, slog.LevelWarn, "identity refused", r.group("refused", f))
 }
 
@@ -60,7 +62,6 @@ func (r *record) group(decision string, f *refusal) slog.Attr {
 		}
 		add("caller_node", c.Node.Name)
 	}
-	add("claim", r.claim)
 	add("asked", r.asked)
 	add("identity", r.identity)
 	add("audience", r.audience)

@@ -154,7 +154,7 @@ func (s *Service) ours(id spiffeid.ID) (spiffeid.ID, bool) {
 func (s *Service) caller(ctx context.Context, r *record) (c *ca.Caller, leave func(), f *refusal) {
 	c, err := s.cfg.Authn.Authenticate(ctx)
 	if err != nil {
-		return nil, nil, unauthenticated(err, r)
+		return nil, nil, unauthenticated(err)
 	}
 	r.caller = c
 	id, ok := s.ours(c.ID)

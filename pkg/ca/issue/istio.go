@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/pem"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -70,15 +69,11 @@ func chain(raw [][]byte, state authority.State) []string {
 	for _, der := range raw {
 		out = append(out, encode(der))
 	}
-	var roots []string
-	for _, g := range slices.Backward(state.Generations) {
-		for _, root := range g.Roots {
-			if text := encode(root.Raw); !slices.Contains(roots, text) {
-				roots = append(roots, text)
-			}
-		}
+	var roots strings.Builder
+	for _, root := range state.Roots() {
+		roots.WriteString(encode(root.Raw))
 	}
-	return append(out, strings.Join(roots, ""))
+	return append(out, roots.String())
 }
 
 func encode(der []byte) string {

@@ -42,24 +42,26 @@ type refusal struct {
 	detail  string
 	code    codes.Code
 	message string
+	// written says that package authn has written it down already.
+	written bool
 }
 
 func (f *refusal) status() error { return status.Error(f.code, f.message) }
 
 func denied(r Reason, format string, args ...any) *refusal {
-	return &refusal{r, fmt.Sprintf(format, args...), codes.PermissionDenied, "the caller may not have this identity"}
+	return &refusal{r, fmt.Sprintf(format, args...), codes.PermissionDenied, "the caller may not have this identity", false}
 }
 
 func invalid(r Reason, format string, args ...any) *refusal {
-	return &refusal{r, fmt.Sprintf(format, args...), codes.InvalidArgument, "the request is malformed"}
+	return &refusal{r, fmt.Sprintf(format, args...), codes.InvalidArgument, "the request is malformed", false}
 }
 
 func busy(err error) *refusal {
-	return &refusal{Busy, err.Error(), codes.ResourceExhausted, "too many calls at once: try again"}
+	return &refusal{Busy, err.Error(), codes.ResourceExhausted, "too many calls at once: try again", false}
 }
 
 func badCSR(err error) *refusal {
-	f := &refusal{Malformed, err.Error(), codes.InvalidArgument, "the certificate request was refused"}
+	f := &refusal{Malformed, err.Error(), codes.InvalidArgument, "the certificate request was refused", false}
 	var e *csr.Error
 	if errors.As(err, &e) {
 		f.reason, f.detail = Reason(e.Reason), e.Detail
@@ -69,17 +71,17 @@ func badCSR(err error) *refusal {
 
 func unsigned(err error) *refusal {
 	if errors.Is(err, authority.ErrNone) || errors.Is(err, authority.ErrNoKey) || errors.Is(err, authority.ErrNotValid) {
-		return &refusal{NoAuthority, err.Error(), codes.Unavailable, "no authority can sign now: try again"}
+		return &refusal{NoAuthority, err.Error(), codes.Unavailable, "no authority can sign now: try again", false}
 	}
-	return &refusal{SigningFailed, err.Error(), codes.Internal, "the certificate could not be signed"}
+	return &refusal{SigningFailed, err.Error(), codes.Internal, "the certificate could not be signed", false}
 }
 
-func unauthenticated(err error, r *record) *refusal {
+func unauthenticated(err error) *refusal {
 	s := status.Convert(err)
-	f := &refusal{Unauthenticated, err.Error(), s.Code(), s.Message()}
+	f := &refusal{Unauthenticated, err.Error(), s.Code(), s.Message(), false}
 	var refused *authn.Refusal
 	if errors.As(err, &refused) {
-		f.reason, f.detail, r.claim = Reason(refused.Reason), refused.Detail, refused.Claim
+		f.reason, f.written = Reason(refused.Reason), true
 	}
 	return f
 }
