@@ -1,0 +1,94 @@
+// Package svid checks SVIDs to the letter of their specifications: what go-spiffe and Envoy let pass is a finding here.
+//
+// See package ca for the line on which it stands: it looks at what comes out of it. Nothing is served or refused by it; people
+// (`fairlead cert inspect`) and tests ask it.
+package svid
+
+import "fmt"
+
+// Level is the word of RFC 2119 that a rule has.
+type Level string
+
+const (
+	Must      Level = "MUST"
+	MustNot   Level = "MUST NOT"
+	Should    Level = "SHOULD"
+	ShouldNot Level = "SHOULD NOT"
+)
+
+// Rule is one sentence of a specification.
+type Rule struct {
+	// ID is short and stays the same.
+	ID string
+	// Section is where it stands, "X509-SVID 4.3"; Words are what it says.
+	Section string
+	Level   Level
+	Words   string
+}
+
+// Finding is a rule that something breaks.
+type Finding struct {
+	Rule
+	// At is what breaks it: "leaf", "signing certificate 1" (the place in the chain), "root", "header", "claims", "token".
+	At string
+	// Detail is what is there instead.
+	Detail string
+}
+
+func (f Finding) String() string {
+	return fmt.Sprintf("%s: %s: %s (%s, %s)", f.At, f.Section, f.Words, f.Detail, f.Level)
+}
+
+// X509Rules are what Check looks at. The sections are of SPIFFE's X509-SVID and SPIFFE-ID, and of RFC 5280.
+func X509Rules() []Rule {
+	return []Rule{
+		{"leaf", "X509-SVID 5.1", Must, "Certificate path validation requires the leaf SVID certificate and one or more SVID signing certificates."},
+		{"path", "X509-SVID 5.1", Must, "The validation of trust in a given SVID is based on standard X.509 path validation, and MUST follow RFC 5280 path validation semantics."},
+		{"one-uri", "X509-SVID 2", Must, "An X.509 SVID MUST contain exactly one URI SAN, and by extension, exactly one SPIFFE ID."},
+		{"id-scheme", "X509-SVID 5.2", Must, "The validator MUST also ensure that the scheme of the SPIFFE ID is set to `spiffe`."},
+		{"id-query", "SPIFFE-ID 2", MustNot, "Valid SPIFFE IDs MUST NOT include a query or fragment component."},
+		{"id-domain", "SPIFFE-ID 2.1", Must, "The trust domain name MUST be there: lowercase letters, digits, dots, dashes and underscores."},
+		{"id-authority", "SPIFFE-ID 2.1", MustNot, "The `userinfo` and `port` parts of the authority component MUST NOT be set."},
+		{"id-path", "SPIFFE-ID 2.2", Must, "Path segments MUST be letters, digits, dots, dashes and underscores, MUST NOT be empty, `.` or `..`, and the path MUST NOT end with a slash."},
+		{"id-length", "SPIFFE-ID 2.3", ShouldNot, "SPIFFE implementations SHOULD NOT generate URIs of length greater than 2048 bytes (trust domain names: 255)."},
+		{"leaf-path", "X509-SVID 3.1", Must, "Leaf certificate SPIFFE IDs MUST have a non-root path component."},
+		{"san-critical", "X509-SVID 3.1", Must, "The URI SAN extension MUST be marked as critical if Subject is omitted."},
+		{"leaf-not-ca", "X509-SVID 4.1", Must, "Leaf certificates MUST set the `cA` field to `false`."},
+		{"ku", "X509-SVID 4.3", Must, "The key usage extension MUST be set on all SVIDs."},
+		{"ku-critical", "X509-SVID 4.3", Must, "The key usage extension MUST be marked critical."},
+		{"leaf-digital-signature", "X509-SVID 4.3", Must, "Leaf SVIDs MUST set `digitalSignature`."},
+		{"leaf-cert-sign", "X509-SVID 4.3", MustNot, "Leaf SVIDs MUST NOT set `keyCertSign`."},
+		{"leaf-crl-sign", "X509-SVID 4.3", MustNot, "Leaf SVIDs MUST NOT set `cRLSign`."},
+		{"eku", "X509-SVID 4.4", Should, "Leaf SVIDs SHOULD include the extended key usage extension."},
+		{"eku-both", "X509-SVID 4.4", Must, "When included, fields `id-kp-serverAuth` and `id-kp-clientAuth` MUST be set."},
+		{"signing-ca", "X509-SVID 4.1", Must, "Signing certificates MUST set the `cA` field to `true`."},
+		{"signing-cert-sign", "X509-SVID 4.3", Must, "SVID signing certificates MUST set `keyCertSign`."},
+		{"signing-svid", "X509-SVID 3.2", Should, "A signing certificate SHOULD itself be an SVID."},
+		{"signing-no-path", "X509-SVID 3.2", MustNot, "If present, the SPIFFE ID of a signing certificate MUST NOT have a path component."},
+		{"signing-domain", "X509-SVID 3.2", Should, "The SPIFFE ID of a signing certificate SHOULD reside in the trust domain of any leaf SVIDs it issues."},
+		{"signing-usage", "X509-SVID A", Must, "digitalSignature must, keyEncipherment and keyAgreement may be set if and only if the SVID is a leaf certificate."},
+		{"serial", "RFC 5280 4.1.2.2", Must, "The serial number MUST be a positive integer of at most 20 octets."},
+		{"bc-critical", "RFC 5280 4.2.1.9", Must, "Conforming CAs MUST mark basic constraints as critical in CA certificates."},
+		{"path-length", "RFC 5280 4.2.1.9", MustNot, "CAs MUST NOT include the pathLenConstraint field unless the cA boolean is asserted."},
+		{"ski", "RFC 5280 4.2.1.2", Must, "The subject key identifier MUST appear in all conforming CA certificates."},
+		{"aki", "RFC 5280 4.2.1.1", Must, "The keyIdentifier field of the authority key identifier MUST be included in all certificates generated by conforming CAs."},
+		{"issuer-name", "RFC 5280 4.1.2.6", Must, "If the subject is a CA, the subject field MUST be populated with a non-empty distinguished name."},
+	}
+}
+
+// JWTRules are what CheckJWT looks at.
+func JWTRules() []Rule {
+	return []Rule{
+		{"compact", "JWT-SVID 5.1", Must, "JWT-SVIDs MUST be serialized using the JWS Compact Serialization method."},
+		{"header", "JWT-SVID 2", MustNot, "Any header not described here (alg, kid, typ) MUST NOT be included in the JWT-SVID JOSE Header."},
+		{"alg", "JWT-SVID 2.1", Must, "The `alg` header MUST be RS256-512, ES256-512 or PS256-512."},
+		{"typ", "JWT-SVID 2.3", Must, "If set, the value of `typ` MUST be either `JWT` or `JOSE`."},
+		{"sub", "JWT-SVID 3.1", Must, "The `sub` claim MUST be set to the SPIFFE ID of the workload to which it is issued."},
+		{"aud", "JWT-SVID 3.2", Must, "The `aud` claim MUST be present, containing one or more values."},
+		{"aud-us", "JWT-SVID 3.2", Must, "Validators MUST reject tokens if the value that the validator identifies with is not present as an `aud` element."},
+		{"aud-one", "JWT-SVID 3.2", Should, "It is strongly recommended that the number of values be limited to one in normal cases."},
+		{"exp", "JWT-SVID 3.3", Must, "The `exp` claim MUST be set."},
+		{"exp-past", "JWT-SVID A", MustNot, "`exp` must not be in the past."},
+		{"signature", "JWT-SVID 4", Must, "JWT-SVID signatures are validated following RFC 7515 section 7."},
+	}
+}
