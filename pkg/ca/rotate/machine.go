@@ -148,18 +148,6 @@ func (m *Machine) Run(ctx context.Context) error {
 	return nil
 }
 
-// recallFirst reads the roster; without it nothing may be decided.
-func (m *Machine) recallFirst(ctx context.Context) {
-	for wait := 100 * time.Millisecond; m.cfg.Roster != nil && ctx.Err() == nil; wait = min(2*wait, 10*time.Second) {
-		err := m.recall(ctx, m.cfg.Now())
-		if err == nil || ctx.Err() != nil {
-			return
-		}
-		m.log.Warn("cannot read which nodes there are; trying again", "error", err)
-		pauseFor(ctx, wait)
-	}
-}
-
 func pauseFor(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()

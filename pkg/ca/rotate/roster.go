@@ -49,6 +49,14 @@ func newSeen(remember time.Duration, now time.Time) *seen {
 	return &seen{remember: remember, last: map[party]time.Time{}, here: map[party]bool{}, blind: now.Add(remember)}
 }
 
+// read takes in a roster for the first time, before anybody can have been met.
+func (s *seen) read(list []Present, now time.Time) {
+	s.merge(list, now)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.saved = list
+}
+
 // merge takes in a roster, and gives what it is to be. Who was connected when it was saved, and is not known here, may have been
 // until now.
 func (s *seen) merge(list []Present, now time.Time) []Present {
@@ -140,6 +148,9 @@ func btoi(b bool) int {
 const (
 	settleDown = 5 * time.Second
 	followUp   = 15 * time.Second
+	// reread is how often a replica that has nothing to save looks whether another one, which has just begun and knows
+	// less, has saved something else.
+	reread = 10 * time.Minute
 )
 
 // remember saves the roster when it is another: at once before a step is taken, else after a while.
@@ -151,10 +162,26 @@ func (m *Machine) remember(ctx context.Context, now time.Time, atOnce bool) erro
 	if m.cfg.Leads() {
 		pause = settleDown
 	}
-	if other, saved := m.seen.unsaved(); !other || !atOnce && now.Before(saved.Add(pause)) {
+	other, saved := m.seen.unsaved()
+	if !other {
+		pause = reread
+	}
+	if now.Before(saved.Add(pause)) && !(other && atOnce) {
 		return nil
 	}
 	return m.recall(ctx, now)
+}
+
+// recallFirst reads the roster; without it nothing may be decided.
+func (m *Machine) recallFirst(ctx context.Context) {
+	for wait := 100 * time.Millisecond; m.cfg.Roster != nil && ctx.Err() == nil; wait = min(2*wait, 10*time.Second) {
+		err := m.cfg.Roster.Update(ctx, func(list []Present) []Present { m.seen.read(list, m.cfg.Now()); return list })
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		m.log.Warn("cannot read which nodes there are; trying again", "error", err)
+		pauseFor(ctx, wait)
+	}
 }
 
 // recall joins the roster with what is known here.

@@ -119,9 +119,7 @@ func (p *peer) start() {
 		Generate: func(time.Time) (authority.Generation, error) { return p.w.generate(authority.Generated), nil },
 		Now:      p.clock,
 	})
-	if err := p.machine.recall(context.Background(), p.clock()); err != nil {
-		panic(err)
-	}
+	p.machine.recallFirst(context.Background())
 }
 
 func (p *peer) stop() {
@@ -216,11 +214,14 @@ func (w *world) tick(d time.Duration) {
 		if p.up {
 			census := p.Census(nil, 0)
 			p.machine.seen.look(&census, p.clock())
+			if err := p.machine.remember(context.Background(), p.clock(), false); err != nil {
+				panic(err)
+			}
 		}
 	}
 	w.now = w.now.Add(d)
 	for _, n := range w.nodes {
-		if n.at == nil && w.now.Sub(n.left) >= time.Hour-4*offset {
+		if n.at == nil && w.now.Sub(n.left) >= time.Hour-reread-4*offset {
 			n.counts = false
 		}
 	}
