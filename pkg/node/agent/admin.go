@@ -95,18 +95,11 @@ func (a *agent) serveAdmin(ctx context.Context, l net.Listener) error {
 
 // FetchStatus asks a running agent at its admin address.
 func FetchStatus(ctx context.Context, address string) (*Status, error) {
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		var d net.Dialer
-		if path, ok := strings.CutPrefix(address, "unix:"); ok {
-			return d.DialContext(ctx, "unix", path)
-		}
-		return d.DialContext(ctx, "tcp", address)
-	}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/api/status", nil)
 	if err != nil {
 		return nil, err
 	}
-	res, err := (&http.Client{Transport: transport, Timeout: 10 * time.Second}).Do(req)
+	res, err := client(address).Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask the agent at %s: %w; see --admin", address, err)
 	}
@@ -119,4 +112,17 @@ func FetchStatus(ctx context.Context, address string) (*Status, error) {
 		return nil, fmt.Errorf("read the agent's answer: %w", err)
 	}
 	return s, nil
+}
+
+func client(address string) *http.Client {
+	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			if path, ok := strings.CutPrefix(address, "unix:"); ok {
+				return d.DialContext(ctx, "unix", path)
+			}
+			return d.DialContext(ctx, "tcp", address)
+		},
+	}}
 }

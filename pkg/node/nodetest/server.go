@@ -154,7 +154,9 @@ func (s *Server) Put(put []*snapshot.Resource, del ...snapshot.Key) {
 }
 
 // PublishTrust serves the bundle of the authority as it is now.
-func (s *Server) PublishTrust() { s.Put([]*snapshot.Resource{s.Encode(Domain.Name(), s.CA.Resource())}) }
+func (s *Server) PublishTrust() {
+	s.Put([]*snapshot.Resource{s.Encode(Domain.Name(), s.CA.Resource())})
+}
 
 // Encode makes the resource of a message.
 func (s *Server) Encode(name string, m proto.Message) *snapshot.Resource {
