@@ -11,6 +11,7 @@ import (
 
 	"fairlead.io/fairlead/integration/cluster"
 	"fairlead.io/fairlead/integration/cluster/install"
+	"fairlead.io/fairlead/integration/kube"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -62,6 +63,21 @@ spec:
   volumes: [{name: spiffe, hostPath: {path: /run/fairlead/workload, type: Directory}}]
 `
 
+// rules are of both kinds that Fairlead writes conditions to.
+const rules = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: fairlead}
+spec: {controllerName: fairlead.io/gateway-controller}
+---
+apiVersion: fairlead.io/v1alpha1
+kind: VirtualService
+metadata: {name: server}
+spec:
+  hosts: [server.default.svc.cluster.local]
+  http: [{route: [{destination: {host: server.default.svc.cluster.local, port: {number: 8443}}}]}]
+`
+
 const socket = "unix:///spiffe/api.sock"
 
 func TestFairleadOnACluster(t *testing.T) {
@@ -94,6 +110,7 @@ func TestFairleadOnACluster(t *testing.T) {
 		}
 	}
 	call()
+	must(conditions(t, c))
 	for _, w := range install.Workloads() {
 		_, err := c.Kubectl(ctx, "", "rollout", "restart", "-n", install.Namespace, w)
 		must(err)
@@ -129,6 +146,23 @@ func manifests(t *testing.T, c *cluster.Cluster) {
 	if strings.Contains(out, "Warning") || !strings.Contains(out, "daemonset.apps/fairlead-node") {
 		t.Error(out)
 	}
+}
+
+// conditions shows that the server may read and judge.
+func conditions(t *testing.T, c *cluster.Cluster) error {
+	t.Helper()
+	crds, err := kube.GatewayAPICRDs("standard")
+	if err != nil {
+		return err
+	}
+	if _, err := c.Kubectl(t.Context(), "", "apply", "--server-side", "-f", crds); err != nil {
+		return err
+	}
+	if err := c.Apply(t.Context(), rules); err != nil {
+		return err
+	}
+	_, err = c.Kubectl(t.Context(), "", "wait", "--for=condition=Accepted", "--timeout=60s", "gatewayclass/fairlead", "virtualservices.fairlead.io/server")
+	return err
 }
 
 // nodeIdentities asks the agent of each node who it is.
