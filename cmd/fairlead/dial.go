@@ -9,11 +9,8 @@ import (
 	"fairlead.io/fairlead/pkg/server"
 )
 
-// The addresses of a server that nobody told otherwise.
-const (
-	defaultXDS   = "127.0.0.1:15010"
-	defaultAdmin = "127.0.0.1:15014"
-)
+// defaultAdmin is the admin address of a server that nobody told otherwise.
+const defaultAdmin = "127.0.0.1:15014"
 
 // serverFlag is where a command finds the running server.
 func serverFlag(cmd *cobra.Command) *string {

@@ -31,6 +31,7 @@ type serveFlags struct {
 	peers                       []string
 	grace                       time.Duration
 	mesh                        meshFlags
+	identity                    identityFlags
 }
 
 // gcPercent is how much the heap may grow between two collections. Most of it are tables that stay, so that Go's 100 would
@@ -43,10 +44,14 @@ func serveCommand(env environment) *cobra.Command {
 		Use:   "serve --source=files:DIR|kube",
 		Short: "Run the control plane",
 		Long: "Reads a folder of manifests or a cluster, and serves every Envoy that connects by delta ADS. A change is served as soon\n" +
-			"as it is read. Stops on SIGTERM: streams are ended first, so that the nodes go to another replica.",
-		Example: "  fairlead serve --source=files:manifests/\n" +
+			"as it is read. Stops on SIGTERM: streams are ended first, so that the nodes go to another replica.\n\n" +
+			"With --ca it is the certificate authority of the mesh, and --tls-address serves xDS, the authority and other replicas by mTLS.\n" +
+			"--xds-address serves xDS in plaintext, on this machine only. One of the two is needed.",
+		Example: "  fairlead serve --source=files:manifests/ --xds-address 127.0.0.1:15010\n" +
+			"  fairlead serve --source=kube --ca=secret --tls-address=0.0.0.0:15012 --lease-namespace=fairlead-system\n" +
+			"  fairlead serve --source=files:manifests/ --ca=folder:ca/ --tls-address=127.0.0.1:15012 --trust-bundle=file:root-cert.pem\n" +
 			"  fairlead serve --source=kube --compat=istio --xds-address unix:/run/fairlead/xds.sock --admin unix:/run/fairlead/admin.sock\n" +
-			"  fairlead serve --source=files:manifests/ --outbound '127.0.0.1:15001,namespace=shop,labels=app=web;version=v1'",
+			"  fairlead serve --source=files:manifests/ --xds-address 127.0.0.1:15010 --outbound '127.0.0.1:15001,namespace=shop,labels=app=web;version=v1'",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.config(env.err)
@@ -66,13 +71,14 @@ func serveCommand(env environment) *cobra.Command {
 	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file for --source=kube; default KUBECONFIG, ~/.kube/config, then the pod's own account")
 	fs.StringVar(&f.context, "context", "", "context of the kubeconfig")
 	fs.StringSliceVar(&f.compat, "compat", nil, "foreign API groups to serve from a cluster: istio (a folder's are always served)")
-	fs.StringVar(&f.xds, "xds-address", defaultXDS, "where to serve delta ADS: loopback IP:PORT or unix:/path")
+	fs.StringVar(&f.xds, "xds-address", "", "where to serve delta ADS in plaintext: loopback IP:PORT or unix:/path")
 	fs.StringVar(&f.admin, "admin", defaultAdmin, "where to serve the admin interface: loopback IP:PORT or unix:/path")
 	fs.StringVar(&f.leaseNamespace, "lease-namespace", "", "namespace of the Lease that elects the one replica which writes conditions, and of those by which replicas find one another; without it this replica writes")
-	fs.StringSliceVar(&f.peers, "peers", nil, "xDS addresses of other replicas, to know of their nodes too (this one's own may be among them); --lease-namespace finds them by itself")
+	fs.StringSliceVar(&f.peers, "peers", nil, "addresses of other replicas, of their TLS ports if this one has one, to know of their nodes too (this one's own may be among them);\n--lease-namespace finds them by itself")
 	fs.DurationVar(&f.grace, "grace", 30*time.Second, "how long a node, or a replica with its nodes, that has gone is waited for before an object counts as acknowledged without it")
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	f.identity.add(cmd)
 	f.mesh.add(cmd)
 	return cmd
 }
@@ -86,7 +92,13 @@ func (f *serveFlags) config(log io.Writer) (server.Config, error) {
 		errs = append(errs, err)
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
+	if f.xds == "" && f.identity.address == "" && f.identity.ca == "" {
+		errs = append(errs, errors.New("nothing would be served: use --ca and --tls-address, or --xds-address=127.0.0.1:15010 for plaintext on this machine"))
+	}
 	for flag, address := range map[string]string{"--xds-address": f.xds, "--admin": f.admin} {
+		if flag == "--xds-address" && address == "" {
+			continue
+		}
 		if _, err := server.ParseAddress(address); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", flag, err))
 		}
@@ -94,8 +106,12 @@ func (f *serveFlags) config(log io.Writer) (server.Config, error) {
 	if f.grace <= 0 {
 		errs = append(errs, fmt.Errorf("--grace=%s: use a duration above 0, such as 30s", f.grace))
 	}
+	parsePeer := server.ParseAddress
+	if f.identity.address != "" {
+		parsePeer = server.ParseRemote
+	}
 	for _, p := range f.peers {
-		if _, err := server.ParseAddress(p); err != nil {
+		if _, err := parsePeer(p); err != nil {
 			errs = append(errs, fmt.Errorf("--peers: %w", err))
 		}
 	}
@@ -103,6 +119,9 @@ func (f *serveFlags) config(log io.Writer) (server.Config, error) {
 		errs = append(errs, err)
 	}
 	if cfg.Source, err = f.reader(&cfg); err != nil {
+		errs = append(errs, err)
+	}
+	if cfg.Identity, err = f.identity.config(&cfg.Mesh, f, &cfg); err != nil {
 		errs = append(errs, err)
 	}
 	return cfg, errors.Join(errs...)

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	bootstrapv3 "github.com/envoyproxy/go-control-plane/envoy/config/bootstrap/v3"
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	internalv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/bootstrap/internal_listener/v3"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -39,6 +40,8 @@ type Config struct {
 	// XDS is the control plane's delta ADS address: "127.0.0.1:15010", "[::1]:15010" or "unix:/path". The stream is plaintext,
 	// so nothing but loopback and a Unix socket is accepted.
 	XDS string
+	// TLS takes the place of XDS: the control plane is elsewhere, and the node has an agent.
+	TLS *TLS
 	// Admin is Envoy's admin address, in the same forms; port 0 lets the kernel choose (Envoy's --admin-address-path tells the
 	// choice). The admin interface can stop Envoy, so nothing but loopback and a Unix socket is accepted.
 	Admin string
@@ -74,9 +77,10 @@ func Proto(c Config) (*bootstrapv3.Bootstrap, error) {
 	if err != nil {
 		return nil, fmt.Errorf("build bootstrap: Metadata: %w", err)
 	}
-	xds, err := address(c.XDS)
+	var enc encoder
+	clusters, err := c.clusters(&enc)
 	if err != nil {
-		return nil, fmt.Errorf("build bootstrap: XDS: %w", err)
+		return nil, fmt.Errorf("build bootstrap: %w", err)
 	}
 	admin, err := address(c.Admin)
 	if err != nil {
@@ -85,13 +89,12 @@ func Proto(c Config) (*bootstrapv3.Bootstrap, error) {
 	if pipe := admin.GetPipe(); pipe != nil {
 		pipe.Mode = 0o600
 	}
-	var enc encoder
 	b := &bootstrapv3.Bootstrap{
 		Node: &corev3.Node{
 			Id: c.NodeID, Cluster: c.Cluster, Metadata: metadata,
 			Locality: &corev3.Locality{Region: c.Region, Zone: c.Zone, SubZone: c.SubZone},
 		},
-		StaticResources:  &bootstrapv3.Bootstrap_StaticResources{Clusters: xdsClusters(&enc, xds)},
+		StaticResources:  &bootstrapv3.Bootstrap_StaticResources{Clusters: clusters},
 		DynamicResources: dynamicResources(),
 		Admin:            &bootstrapv3.Admin{Address: admin, IgnoreGlobalConnLimit: true},
 		LayeredRuntime:   runtime(),
@@ -106,6 +109,21 @@ func Proto(c Config) (*bootstrapv3.Bootstrap, error) {
 		}},
 	}
 	return b, enc.err
+}
+
+// clusters lead to the control plane.
+func (c *Config) clusters(enc *encoder) ([]*clusterv3.Cluster, error) {
+	switch {
+	case c.TLS != nil && c.XDS != "":
+		return nil, errors.New("XDS and TLS: give one of them")
+	case c.TLS != nil:
+		return tlsClusters(enc, c.TLS)
+	}
+	xds, err := address(c.XDS)
+	if err != nil {
+		return nil, fmt.Errorf("XDS: %w", err)
+	}
+	return xdsClusters(enc, xds), nil
 }
 
 // address parses "host:port" or "unix:/path" and refuses what leaves the machine.
