@@ -28,7 +28,7 @@ func TestCredentials(t *testing.T) {
 	n, s := podtest.New(t, false), listen(t)
 	a, b := n.Pod(uidA), n.Pod(uidB)
 	creds := Credentials(attestor(n), 2)
-	p := a.Start("init", s.path)
+	p := a.Start("init", "dial", s.path)
 	p.Hear()
 	conn, ctx, err := handshake(t, creds, s)
 	if err != nil {

@@ -195,6 +195,21 @@ func TestNetworkIsKnown(t *testing.T) {
 	}
 }
 
+// The agent runs in a pod, and in a cgroup namespace as container runtimes make them: it finds the node's view, and where pods are.
+func TestAgentInContainer(t *testing.T) {
+	n := podtest.New(t, false)
+	a, b := n.Pod(uidA), n.Pod(uidB)
+	at := filepath.Join(t.TempDir(), "s")
+	agent := n.Start(0, "", "init-in-cgroup-namespace", "agent", at) // hostNetwork, hostPID
+	n.Move(agent.PID, b.Container("agent"))
+	agent.Say("go")
+	agent.Hear()
+	a.Start("dial", at).Hear()
+	if uid := agent.Hear(); uid != uidA {
+		t.Fatalf("attested as pod %s", uid)
+	}
+}
+
 func TestKilled(t *testing.T) {
 	for _, name := range []string{"SO_PEERPIDFD", "pidfd_open"} {
 		t.Run(name, func(t *testing.T) {

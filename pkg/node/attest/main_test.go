@@ -2,11 +2,13 @@ package attest
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -15,13 +17,19 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	podtest.Main(map[string]func(*bufio.Scanner, []string) error{"dial": dial, "init": initial})
+	podtest.Main(map[string]func(*bufio.Scanner, []string) error{
+		"dial": dial, "init": initial, "agent": agent,
+		"init-in-cgroup-namespace": func(in *bufio.Scanner, args []string) error { return within(in, args, syscall.CLONE_NEWCGROUP) },
+	})
 	goleak.VerifyTestMain(m)
 }
 
-// initial runs dial as a child, hands its input on, and stays when the child ends.
-func initial(in *bufio.Scanner, args []string) error {
-	child := exec.Command("/proc/self/exe", append([]string{"podtest-child", "dial"}, args...)...)
+// initial runs another command as a child, hands its input on, and stays when the child ends.
+func initial(in *bufio.Scanner, args []string) error { return within(in, args, 0) }
+
+func within(in *bufio.Scanner, args []string, flags uintptr) error {
+	child := exec.Command("/proc/self/exe", append([]string{"podtest-child"}, args...)...)
+	child.SysProcAttr = &syscall.SysProcAttr{Cloneflags: flags}
 	child.Stdout, child.Stderr = os.Stdout, os.Stderr
 	to, err := child.StdinPipe()
 	if err != nil {
@@ -42,6 +50,26 @@ func initial(in *bufio.Scanner, args []string) error {
 			return err
 		}
 	}
+}
+
+// agent attests one connection, and says which pod it is of.
+func agent(in *bufio.Scanner, args []string) error {
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: args[0], Net: "unix"})
+	if err != nil {
+		return err
+	}
+	fmt.Println("listening")
+	c, err := l.AcceptUnix()
+	if err != nil {
+		return err
+	}
+	caller, err := New(Config{}).Attest(context.Background(), c)
+	if err != nil {
+		return err
+	}
+	fmt.Println(caller.PodUID)
+	in.Scan()
+	return nil
 }
 
 // dial connects at each line "dial", has a child that holds the connections and ends by itself at "leave".
