@@ -20,6 +20,15 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ts.Nano()), nil
 }
 
+// threadTime is what the calling thread alone has used.
+func threadTime() (time.Duration, error) {
+	var ts unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_THREAD_CPUTIME_ID, &ts); err != nil {
+		return 0, fmt.Errorf("CPU time of a thread: %w", err)
+	}
+	return time.Duration(ts.Nano()), nil
+}
+
 // memory is the resident memory of a process in megabytes (10^6 bytes), now and at most so far.
 func memory(pid int) (now, peak float64, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

@@ -17,8 +17,6 @@ type CSR struct {
 	// ByIstio are Istio's clients with Fairlead; Single and Batch ask by Fairlead's own API, Batch for all pods of a node at once.
 	ByIstio, Single, Batch *Signing `json:",omitempty"`
 	Herd                   *Herd    `json:",omitempty"`
-	// Signatures is what one ECDSA P-256 signature and the verification of one cost here, in microseconds of CPU.
-	Signatures float64
 }
 
 // csrBench measures certificate authorities.
@@ -52,10 +50,6 @@ func (p *parts) measureCSRs(ctx context.Context, o options) (out *CSR, err error
 		return nil, err
 	}
 	b.pool, out = &pool{patience: o.callTimeout(), csrs: csrs}, &CSR{}
-	if out.Signatures, err = signatures(); err != nil {
-		return nil, err
-	}
-	progress("  a signature and a verification cost %.0f µs", out.Signatures)
 	if o.has("fairlead") {
 		if err := b.fairlead(ctx, out); err != nil {
 			return out, err
@@ -165,12 +159,11 @@ func (b *csrBench) signing(ctx context.Context, s *server, at authorityAt, how w
 	if err != nil {
 		return nil, err
 	}
+	stick := yardstick()
 	n, failed, why := closedLoop(ctx, callers, b.pool, b.opts.load)
 	after, err := readClocks(s.pid(), b.api, os.Getpid())
-	if err != nil {
-		return nil, err
-	}
-	if err := profiled(); err != nil {
+	crypto, err2 := stick()
+	if err := errors.Join(err, err2, profiled()); err != nil {
 		return nil, err
 	}
 	if n == 0 {
@@ -178,14 +171,14 @@ func (b *csrBench) signing(ctx context.Context, s *server, at authorityAt, how w
 	}
 	each := func(d time.Duration) float64 { return float64(d) / 1e3 / float64(n) }
 	out := &Signing{
-		PerSecond: float64(n) / after.at.Sub(before.at).Seconds(), Failed: failed,
+		PerSecond: float64(n) / after.at.Sub(before.at).Seconds(), Failed: failed, Signature: crypto,
 		CPU: each(after.server - before.server), APICPU: each(after.api - before.api), ClientCPU: each(after.client - before.client),
 	}
 	times, lost, why2 := openLoop(ctx, callers, b.pool, csrRate/float64(how.each), b.opts.load)
 	out.Asked, out.Count, out.Failed = csrRate, (len(times)+lost)*how.each, failed+lost*how.each
 	out.P50, out.P99, out.Last = milliseconds(quantile(times, 0.5)), milliseconds(quantile(times, 0.99)), milliseconds(quantile(times, 1))
-	progress("  %s: %.0f/s, CPU a certificate %.0f µs (API server %.0f, callers %.0f); at %d/s p50 %.2f ms, p99 %.2f ms, last %.1f ms, %d of %d failed",
-		how.name, out.PerSecond, out.CPU, out.APICPU, out.ClientCPU, csrRate, out.P50, out.P99, out.Last, out.Failed, n+out.Count)
+	progress("  %s: %.0f/s, CPU a certificate %.0f µs (a signature and a verification %.0f, API server %.0f, callers %.0f); at %d/s p50 %.2f ms, p99 %.2f ms, last %.1f ms, %d of %d failed",
+		how.name, out.PerSecond, out.CPU, out.Signature, out.APICPU, out.ClientCPU, csrRate, out.P50, out.P99, out.Last, out.Failed, n+out.Count)
 	if err := errors.Join(why, why2); err != nil {
 		progress("  some failed: %v", errors.Join(why, why2))
 	}

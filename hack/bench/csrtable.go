@@ -13,6 +13,7 @@ type csrRow struct {
 	what, unit string
 	of         func(Signing) float64
 	more       bool    // is better
+	alone      bool    // is not of the servers, and not compared
 	atMost     float64 // for Fairlead, in each way; 0 promises nothing
 }
 
@@ -21,6 +22,8 @@ func csrRows() []csrRow {
 	return []csrRow{
 		{what: fmt.Sprintf("%d callers, certificates a second", csrCallers), of: func(s Signing) float64 { return s.PerSecond }, more: true},
 		{what: "CPU a certificate", unit: "µs", of: func(s Signing) float64 { return s.CPU }, atMost: 250},
+		{what: "of a signature and a verification meanwhile", unit: "µs", of: func(s Signing) float64 { return s.Signature }, alone: true},
+		{what: "CPU in such pairs", unit: "×", of: func(s Signing) float64 { return s.CPU / s.Signature }},
 		{what: "CPU of the API server", unit: "µs", of: func(s Signing) float64 { return s.APICPU }},
 		{what: "CPU of the callers", unit: "µs", of: func(s Signing) float64 { return s.ClientCPU }},
 		{what: open + "p50", unit: "ms", of: func(s Signing) float64 { return s.P50 }},
@@ -40,6 +43,8 @@ func csrTable(c *CSR) [][]string {
 			switch {
 			case s == nil:
 				return ""
+			case row.unit == "×":
+				return fmt.Sprintf("%.2f×", row.of(*s))
 			case row.unit == "":
 				return fmt.Sprintf("%.0f", row.of(*s))
 			}
@@ -54,14 +59,9 @@ func csrTable(c *CSR) [][]string {
 	return out
 }
 
-// csrRemark is what CPU must be read beside.
-func csrRemark(c *CSR) string {
-	return fmt.Sprintf("An ECDSA P-256 signature and the verification of one, which every certificate takes, cost %.0f µs of CPU here.", c.Signatures)
-}
-
 // ratio compares the same clients with both servers.
 func (r csrRow) ratio(c *CSR) string {
-	if c.Unlimited == nil || c.ByIstio == nil {
+	if r.alone || c.Unlimited == nil || c.ByIstio == nil {
 		return ""
 	}
 	i, f := r.of(*c.Unlimited), r.of(*c.ByIstio)
@@ -130,10 +130,9 @@ func medianCSR(runs []Run) *CSR {
 	if len(all) == 0 {
 		return nil
 	}
-	signatures := median(all, func(c *CSR) float64 { return c.Signatures })
 	pick := func(of func(*CSR) *Signing) *Signing { return medianOf(all, of, medianSigning) }
 	return &CSR{
-		Signatures: signatures, Istiod: pick(func(c *CSR) *Signing { return c.Istiod }), Unlimited: pick(func(c *CSR) *Signing { return c.Unlimited }),
+		Istiod: pick(func(c *CSR) *Signing { return c.Istiod }), Unlimited: pick(func(c *CSR) *Signing { return c.Unlimited }),
 		ByIstio: pick(func(c *CSR) *Signing { return c.ByIstio }), Single: pick(func(c *CSR) *Signing { return c.Single }),
 		Batch: pick(func(c *CSR) *Signing { return c.Batch }), Herd: medianOf(all, func(c *CSR) *Herd { return c.Herd }, medianHerd),
 	}
@@ -160,7 +159,7 @@ func medianSigning(all []Signing) Signing {
 	out := Signing{
 		PerSecond: mid(func(s Signing) float64 { return s.PerSecond }), CPU: mid(func(s Signing) float64 { return s.CPU }),
 		APICPU: mid(func(s Signing) float64 { return s.APICPU }), ClientCPU: mid(func(s Signing) float64 { return s.ClientCPU }),
-		Asked: all[0].Asked, P50: mid(func(s Signing) float64 { return s.P50 }), P99: mid(func(s Signing) float64 { return s.P99 }),
+		Signature: mid(func(s Signing) float64 { return s.Signature }), Asked: all[0].Asked, P50: mid(func(s Signing) float64 { return s.P50 }), P99: mid(func(s Signing) float64 { return s.P99 }),
 		Last: mid(func(s Signing) float64 { return s.Last }),
 	}
 	for _, s := range all {

@@ -79,7 +79,7 @@ func (r *Report) render(cells func([][]string) string) string {
 		out.WriteString("\n" + cells(table(r.Median, r.Conditions)))
 	}
 	if c := r.Median.CSR; c != nil {
-		out.WriteString("\n" + cells(csrTable(c)) + "\n" + csrRemark(c) + "\n")
+		out.WriteString("\n" + cells(csrTable(c)))
 		if c.Herd != nil {
 			out.WriteString("\n" + cells(herdTable(c.Herd)))
 		}
