@@ -98,7 +98,7 @@ func (c clients) Clients() []barrier.Client {
 	list := c.push.Progress()
 	out := make([]barrier.Client, len(list))
 	for i, p := range list {
-		out[i] = barrier.Client{ID: p.Stream, Node: p.Node, Connected: p.Connected, Settled: p.Settled}
+		out[i] = barrier.Client{ID: p.Stream, Node: p.Node, Agent: p.Agent, Connected: p.Connected, Settled: p.Settled}
 	}
 	return out
 }
