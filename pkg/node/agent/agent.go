@@ -46,6 +46,9 @@ type Config struct {
 	Admin string
 	// TTL is asked for; 0 leaves it to the server.
 	TTL time.Duration
+	// Patience bounds how long Envoy may take to acknowledge trust bundles before they are refused on its behalf; 20 s unless
+	// set.
+	Patience time.Duration
 	// Attestor tells which pod calls the Workload API; nil asks the kernel.
 	Attestor attest.Attestor
 	Version  string
@@ -99,7 +102,7 @@ func newAgent(cfg Config) (*agent, error) {
 	a.sds = sds.New(sds.Config{Keeper: a.keeper, Log: cfg.Log, Registry: a.registry})
 	a.client = control.NewClient(control.Config{
 		Link: a.link, Node: cfg.Node, Version: cfg.Version, TrustDomain: cfg.ServerID.TrustDomain(), Sink: a.keeper,
-		Served: a.sds.Served, Log: cfg.Log, Registry: a.registry,
+		Served: a.sds.Served, Patience: cfg.Patience, Log: cfg.Log, Registry: a.registry,
 	})
 	return a, nil
 }

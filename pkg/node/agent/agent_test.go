@@ -170,7 +170,8 @@ func TestNextServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = dead.Close()
-	r.cfg.Servers = []string{dead.Addr().String(), dead.Addr().String(), r.server.Address}
+	r.cfg.Servers = slices.Repeat([]string{dead.Addr().String()}, 12)
+	r.cfg.Servers = append(r.cfg.Servers, r.server.Address)
 	r.server.Run(pods("a")...)
 	r.start(t)
 	r.valid(t, "sa-a")
@@ -276,6 +277,7 @@ func TestNACK(t *testing.T) {
 // A bundle is acknowledged when Envoy has it, and refused with Envoy's name when Envoy does not take it in time.
 func TestBundleIsAcknowledgedByEnvoyFirst(t *testing.T) {
 	r := newRig(t)
+	r.cfg.Patience = 2 * time.Second
 	r.start(t)
 	r.valid(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -313,6 +315,21 @@ func TestBundleIsAcknowledgedByEnvoyFirst(t *testing.T) {
 	}
 	send(&discovery.DeltaDiscoveryRequest{ResponseNonce: second.GetNonce()})
 	eventually(t, "acknowledged", func() error { return r.acknowledged(nodetest.Domain.Name()) })
+	r.server.CA.Trust()
+	r.server.PublishTrust()
+	third, err := envoy.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "who is behind is named", func() error {
+		st := r.server.Status().For(model.Ref{Kind: "Test", Name: nodetest.Domain.Name()})
+		if len(st.Rejected) == 0 || !strings.Contains(st.Rejected[0].Message, "envoy-a") {
+			return fmt.Errorf("%+v", st)
+		}
+		return nil
+	})
+	send(&discovery.DeltaDiscoveryRequest{ResponseNonce: third.GetNonce()})
+	eventually(t, "acknowledged late", func() error { return r.acknowledged(nodetest.Domain.Name()) })
 }
 
 func TestSockets(t *testing.T) {

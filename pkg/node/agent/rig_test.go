@@ -19,7 +19,7 @@ import (
 	"fairlead.io/fairlead/pkg/node/nodetest"
 )
 
-const patience = 30 * time.Second
+const patience = 15 * time.Second
 
 // rig is an agent beside its control plane.
 type rig struct {

@@ -125,7 +125,7 @@ const (
 
 // Run keeps a stream until ctx ends.
 func (c *Client) Run(ctx context.Context) error {
-	pause := firstPause
+	pause, tried := firstPause, 0
 	for ctx.Err() == nil {
 		answered, err := c.session(ctx)
 		c.connected.Set(0)
@@ -137,11 +137,13 @@ func (c *Client) Run(ctx context.Context) error {
 			c.cfg.Log.Info("reconnecting with the node's new SVID")
 			continue
 		case answered:
-			pause = firstPause
+			pause, tried = firstPause, 0
 		}
 		c.note(func(s *State) { s.Error = err.Error() })
 		wait := rand.N(pause) + pause/8
-		pause = min(2*pause, lastPause)
+		if tried++; tried >= len(c.cfg.Link.cfg.Servers) { // the others may be there
+			pause = min(2*pause, lastPause)
+		}
 		c.cfg.Log.Warn("no stream to the control plane; what is known stays in use", "again in", wait.Round(time.Millisecond), "error", err)
 		select {
 		case <-ctx.Done():

@@ -66,26 +66,27 @@ func (c *CA) SignJWT(ctx context.Context, pod ca.PodRef, audience []string) (nod
 	return node.JWT{ID: id, Token: out.GetToken(), Expires: out.GetExpires().AsTime()}, nil
 }
 
-// call makes a call, and once more with the token when the node's SVID is not taken.
-func call[T any](ctx context.Context, l *Link, do func(context.Context, *Conn) (T, error)) (T, error) {
+// call makes a call. A server that cannot be reached has the next one asked at once, each once; where the node's SVID is not
+// taken the token is shown.
+func call[T any](ctx context.Context, l *Link, do func(context.Context, *Conn) (T, error)) (out T, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	for {
-		conn, err := l.Use()
-		if err != nil {
-			var none T
-			return none, err
+	for range len(l.cfg.Servers) + 1 {
+		var conn *Conn
+		if conn, err = l.Use(); err != nil {
+			return out, err
 		}
-		out, err := do(ctx, conn)
+		out, err = do(ctx, conn)
 		conn.Done(err)
-		if status.Code(err) == codes.Unauthenticated && conn.svid != nil && l.Newer(conn) {
-			continue
-		}
+		code := status.Code(err)
 		if err != nil {
 			err = fmt.Errorf("server %s: %w", conn.Server, err)
 		}
-		return out, err
+		if ctx.Err() != nil || code != codes.Unavailable && !(code == codes.Unauthenticated && conn.svid != nil) {
+			break
+		}
 	}
+	return out, err
 }
 
 func subject(p *ca.PodRef) *cav1.Subject {
