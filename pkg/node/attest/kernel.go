@@ -19,8 +19,8 @@ import (
 // Config says where the node's own view of itself is.
 type Config struct {
 	// Proc is a proc filesystem of the node's process namespace: /proc unless set. Cgroup is the node's cgroup filesystem, all
-	// hierarchies: /sys/fs/cgroup unless set. An agent in a container has hostPID, hostNetwork, CAP_SYS_PTRACE, and the latter
-	// mounted.
+	// hierarchies: /sys/fs/cgroup unless set. An agent in a container has hostPID, CAP_SYS_PTRACE, and the latter mounted; it has
+	// hostNetwork too where process 1 may not be looked at.
 	Proc, Cgroup string
 	// Kubepods is the cgroup that kubelet keeps its pods in. Unless set it is the one that the agent itself runs in, or, for an
 	// agent outside of pods, /kubepods and /kubepods.slice.
