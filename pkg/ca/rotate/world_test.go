@@ -276,3 +276,7 @@ func ids(s *authority.State) (out []string) {
 	}
 	return out
 }
+
+type spiffeTD = spiffeid.TrustDomain
+
+var alias = spiffeid.RequireTrustDomainFromString("old.test")
