@@ -163,3 +163,12 @@ func (r *rig) page(t *testing.T, path string) (int, string) {
 	}
 	return res.StatusCode, b.String()
 }
+
+func lines(text, prefix string) (out []string) {
+	for _, l := range strings.Split(text, "\n") {
+		if strings.HasPrefix(l, prefix) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
