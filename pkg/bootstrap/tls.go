@@ -87,6 +87,7 @@ func tlsClusters(enc *encoder, t *TLS) ([]*clusterv3.Cluster, error) {
 	}}
 	if net.ParseIP(host) == nil {
 		xds.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STRICT_DNS}
+		xds.DnsLookupFamily = clusterv3.Cluster_ALL // of both families, and the other when one does not answer
 		context.Sni = host
 	}
 	xds.ConnectTimeout = durationpb.New(5 * time.Second) // a handshake is part of it

@@ -80,12 +80,17 @@ type conn struct {
 	timer *time.Timer
 	place *list.Element // guarded by gate.mu; nil when the holder is known, or the connection is closed
 
-	shaken, evicted, late atomic.Bool
+	shaken, evicted, late, closing atomic.Bool
+	// end closes the connection with its certificate; set by the handshake, nil without one.
+	end atomic.Pointer[time.Timer]
 }
 
 // Close implements net.Conn.
 func (c *conn) Close() error {
 	c.known()
+	if t := c.end.Load(); t != nil {
+		t.Stop()
+	}
 	return c.Conn.Close()
 }
 
@@ -106,7 +111,7 @@ type address struct {
 // handshakes are TLS credentials that count what fails, and let through the gate who has shown a certificate.
 type handshakes struct {
 	credentials.TransportCredentials
-	metrics *metrics
+	t *Transport
 }
 
 // ServerHandshake implements credentials.TransportCredentials.
@@ -115,14 +120,16 @@ func (h handshakes) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInf
 	start := time.Now()
 	out, info, err := h.TransportCredentials.ServerHandshake(raw)
 	if err != nil {
-		h.metrics.failures.WithLabelValues(string(reasonOf(err, c))).Inc()
+		h.t.metrics.failures.WithLabelValues(string(reasonOf(err, c))).Inc()
 		return nil, nil, err
 	}
-	h.metrics.handshakes.Observe(time.Since(start).Seconds())
+	h.t.metrics.handshakes.Observe(time.Since(start).Seconds())
 	if c != nil {
 		c.shaken.Store(true)
-		if t, ok := info.(credentials.TLSInfo); ok && len(t.State.PeerCertificates) > 0 {
+		if i, ok := info.(credentials.TLSInfo); ok && len(i.State.PeerCertificates) > 0 {
 			c.known()
+			until := i.State.PeerCertificates[0].NotAfter
+			c.end.Store(time.AfterFunc(h.t.remaining(until), func() { h.t.expire(c, errExpires) }))
 		}
 	}
 	return out, info, nil
@@ -130,7 +137,7 @@ func (h handshakes) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInf
 
 // Clone implements credentials.TransportCredentials.
 func (h handshakes) Clone() credentials.TransportCredentials {
-	return handshakes{h.TransportCredentials.Clone(), h.metrics}
+	return handshakes{h.TransportCredentials.Clone(), h.t}
 }
 
 // ClientHandshake implements credentials.TransportCredentials; nobody calls it.
@@ -141,7 +148,7 @@ func (h handshakes) ClientHandshake(ctx context.Context, authority string, raw n
 var _ credentials.TransportCredentials = handshakes{}
 
 func (t *Transport) credentials() credentials.TransportCredentials {
-	return handshakes{credentials.NewTLS(t.tlsConfig()), t.metrics}
+	return handshakes{credentials.NewTLS(t.tlsConfig()), t}
 }
 
 func (t *Transport) tlsConfig() *tls.Config { return t.identity.tls(t.verify) }

@@ -88,8 +88,10 @@ func (t *Transport) intercept(srv any, ss grpc.ServerStream, info *grpc.StreamSe
 		return err
 	}
 	defer t.finish(s)
-	timer := time.AfterFunc(t.remaining(caller), func() { t.cut(s, errExpires) })
-	defer timer.Stop()
+	if caller.Method != ca.MTLS || s.conn == nil { // else the connection ends with the certificate
+		timer := time.AfterFunc(t.remaining(caller.Expires), func() { t.cut(s, errExpires) })
+		defer timer.Stop()
+	}
 	err = handler(srv, &stream{ss, s.ctx})
 	switch cause := context.Cause(s.ctx); {
 	case errors.Is(cause, errExpires):
@@ -104,6 +106,9 @@ func (t *Transport) intercept(srv any, ss grpc.ServerStream, info *grpc.StreamSe
 
 // admitCall proves who calls, and that the method is theirs.
 func (t *Transport) admitCall(ctx context.Context, method string) (*ca.Caller, error) {
+	if c := connOf(ctx); c != nil && c.closing.Load() {
+		return nil, status.Error(codes.Unavailable, errExpires.Error())
+	}
 	if !strings.HasPrefix(method, barrierService) {
 		if err := t.cfg.Ready(); err != nil { // nobody is known yet, and would be taken for gone
 			return nil, status.Error(codes.Unavailable, "this replica does not serve yet: "+err.Error())
@@ -111,6 +116,9 @@ func (t *Transport) admitCall(ctx context.Context, method string) (*ca.Caller, e
 	}
 	caller, err := t.cfg.Authn.Authenticate(ctx)
 	if err != nil {
+		if c := connOf(ctx); c != nil && c.end.Load() != nil && status.Code(err) == codes.Unauthenticated {
+			t.close(c) // its certificate is the same for every call: another one needs another connection
+		}
 		return nil, err
 	}
 	if caller == nil || caller.Method == ca.Local {
@@ -156,6 +164,29 @@ func (t *Transport) begin(ctx context.Context, caller *ca.Caller) (*session, err
 	return s, nil
 }
 
+// expire ends a connection, and the streams on it, with its certificate. A client would open its next stream on the same
+// connection, with the certificate of the handshake, for as long as the connection is there.
+func (t *Transport) expire(c *conn, why error) {
+	t.sessions.mu.Lock()
+	for s := range t.sessions.open {
+		if s.conn == c && s.caller.Method == ca.MTLS {
+			s.end(why)
+		}
+	}
+	t.sessions.mu.Unlock()
+	t.close(c)
+}
+
+// close closes a connection when the answers under way have gone out.
+func (t *Transport) close(c *conn) {
+	if c.closing.CompareAndSwap(false, true) {
+		time.AfterFunc(lastWords, func() { _ = c.Close() })
+	}
+}
+
+// lastWords is how long the end of a stream may take to its client.
+const lastWords = 100 * time.Millisecond
+
 // cut ends a stream. One whose client does not read would stay in the middle of a message, so its connection is closed then.
 func (t *Transport) cut(s *session, why error) {
 	s.end(why)
@@ -192,9 +223,9 @@ func (t *Transport) finish(s *session) {
 	}
 }
 
-// remaining is how long a stream may last: a little less than its credential, and not as long for all that began together.
-func (t *Transport) remaining(c *ca.Caller) time.Duration {
-	left := c.Expires.Sub(t.cfg.Now())
+// remaining is how long a stream or a connection may last: a little less than its credential, and not as long for all that began together.
+func (t *Transport) remaining(until time.Time) time.Duration {
+	left := until.Sub(t.cfg.Now())
 	margin := min(left/6, 5*time.Minute)
 	if margin <= 0 {
 		return max(left, 0)
@@ -214,6 +245,9 @@ func (t *Transport) review() {
 		if !t.stands(s) {
 			t.cfg.Log.Info("ended a stream with its credential", "identity", s.caller.ID.String(), "node", s.caller.Node.Name)
 			t.cut(s, errRevoked)
+			if s.caller.Method == ca.MTLS && s.conn != nil {
+				t.expire(s.conn, errRevoked)
+			}
 		}
 	}
 }

@@ -8,9 +8,11 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"google.golang.org/grpc"
@@ -177,6 +179,49 @@ func TestStreamEndsWithItsCredential(t *testing.T) {
 	}
 	if _, err := s.Recv(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "renewed") {
 		t.Errorf("stream ended with %v", err)
+	}
+}
+
+// A client that keeps its connection comes again with another certificate.
+func TestConnectionEndsWithItsCertificate(t *testing.T) {
+	r := newRig(t, nil)
+	current := svid(t, r.authority, nodeID("a"), 2*time.Second)
+	c := r.client(nil)
+	var mu sync.Mutex
+	shown := 0
+	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		shown++
+		return current, nil
+	}
+	conn, err := grpc.NewClient(r.address, grpc.WithTransportCredentials(credentials.NewTLS(c)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	stream := func() ads {
+		s, err := discovery.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(t.Context(), grpc.WaitForReady(true))
+		if err != nil {
+			return ended{err: err}
+		}
+		return s
+	}
+	s := stream()
+	if _, err := ask(s, clusters, "a", "envoy"); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	current = svid(t, r.authority, nodeID("a"), time.Hour)
+	mu.Unlock()
+	if _, err := s.Recv(); status.Code(err) != codes.Unavailable {
+		t.Errorf("stream ended with %v", err)
+	}
+	r.eventually("the client has come again", func() bool { _, err := ask(stream(), clusters, "a", "envoy"); return err == nil })
+	mu.Lock()
+	defer mu.Unlock()
+	if shown != 2 {
+		t.Errorf("%d certificates were shown, want 2", shown)
 	}
 }
 
