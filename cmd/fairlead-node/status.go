@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -18,7 +19,7 @@ func statusCommand() *cobra.Command {
 	var admin, format string
 	cmd := &cobra.Command{
 		Use:     "status",
-		Short:   "Print what the agent of this node holds",
+		Short:   "Print what the agent of this node holds; the exit code is 1 while it is not ready",
 		Example: "  fairlead-node status\n  fairlead-node status --admin unix:/run/fairlead/admin.sock -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -34,13 +35,22 @@ func statusCommand() *cobra.Command {
 				enc.SetIndent("", "  ")
 				return enc.Encode(s)
 			}
-			return table(cmd.OutOrStdout(), s, time.Now())
+			if err := table(cmd.OutOrStdout(), s, time.Now()); err != nil {
+				return err
+			}
+			if s.NotReady != "" {
+				return errNotReady
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&admin, "admin", defaultAdmin, "admin address of the agent: loopback IP:PORT or unix:/path")
 	cmd.Flags().StringVarP(&format, "output", "o", "table", "how to print: table or json")
 	return cmd
 }
+
+// errNotReady makes the exit code that of a probe; the reason is in the table.
+var errNotReady = errors.New("the agent is not ready")
 
 // table prints a status for people.
 func table(w io.Writer, s *agent.Status, now time.Time) error {

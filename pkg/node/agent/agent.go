@@ -183,8 +183,7 @@ func serve(ctx context.Context, server *grpc.Server, l net.Listener, drain func(
 	cut := time.AfterFunc(drainTime, server.Stop)
 	defer cut.Stop()
 	server.GracefulStop()
-	<-failed
-	return nil
+	return <-failed
 }
 
 func (a *agent) serveWorkloads(ctx context.Context, l net.Listener) error {

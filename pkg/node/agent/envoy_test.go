@@ -77,7 +77,9 @@ func (r *rig) startEnvoy(t *testing.T) (out string, e *envoy.Envoy) {
 	go func() { done <- g.Serve(l) }()
 	t.Cleanup(func() {
 		g.Stop()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

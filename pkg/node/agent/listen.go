@@ -36,27 +36,30 @@ func (a *agent) listen() (l *listeners, err error) {
 	return l, nil
 }
 
-// listenSDS opens a socket for this process's user, and for a group when there is one: whoever opens it gets private keys.
+// listenSDS opens a socket for this process's user, and for a group when there is one: whoever opens it gets private keys. A
+// folder that was there before keeps its owner and mode.
 func listenSDS(path string, group int) (net.Listener, error) {
 	if group < 0 {
 		return socket(path, 0o600, 0o700)
 	}
+	dir := filepath.Dir(path)
+	_, err := os.Stat(dir)
+	made := errors.Is(err, os.ErrNotExist)
 	l, err := socket(path, 0o600, 0o750)
 	if err != nil {
 		return nil, err
 	}
-	// The group first: the mode must never be another group's.
-	for _, p := range []struct {
-		path string
-		mode os.FileMode
-	}{{filepath.Dir(path), 0}, {path, 0o660}} {
-		err = os.Chown(p.path, -1, group)
-		if err == nil && p.mode != 0 {
-			err = os.Chmod(p.path, p.mode)
-		}
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("give %s to group %d: %w", p.path, group, err), l.Close())
-		}
+	if made {
+		err = os.Chown(dir, -1, group)
+	}
+	if err == nil {
+		err = os.Chown(path, -1, group) // before the mode, which must never be another group's
+	}
+	if err == nil {
+		err = os.Chmod(path, 0o660)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("give %s to group %d: %w", path, group, err), l.Close())
 	}
 	return l, nil
 }

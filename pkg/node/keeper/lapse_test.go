@@ -55,8 +55,8 @@ func neverLapses(t *testing.T, r *rig, ttl time.Duration, rng *rand.Rand) {
 	})
 	down, until := false, time.Now()
 	outage := time.Duration(0)
-	step := ttl / 600
-	for end := time.Now().Add(20 * ttl); time.Now().Before(end); time.Sleep(step) {
+	step := ttl / 200
+	for end := time.Now().Add(12 * ttl); time.Now().Before(end); time.Sleep(step) {
 		if time.Now().After(until) {
 			down = !down
 			r.signer.set(func() { r.signer.down = down })
@@ -73,7 +73,7 @@ func neverLapses(t *testing.T, r *rig, ttl time.Duration, rng *rand.Rand) {
 		for i := range pods {
 			svid, _, err := r.X509(fmt.Sprint(i))
 			if err != nil {
-				t.Fatalf("pod %d has no SVID after %s: %v; %+v", i, 20*ttl-time.Until(end), err, r.Identities())
+				t.Fatalf("pod %d has no SVID after %s: %v; %+v", i, 12*ttl-time.Until(end), err, r.Identities())
 			}
 			if left := time.Until(svid.Chain[0].NotAfter); left <= 0 {
 				t.Fatalf("pod %d is served what ended %s ago", i, -left)

@@ -36,10 +36,9 @@ type signer struct {
 }
 
 type call struct {
-	at    time.Time
-	size  int
-	good  bool
-	nodes int
+	at   time.Time
+	size int
+	good bool
 }
 
 func newSigner(t *testing.T, ttl time.Duration) *signer {

@@ -253,7 +253,9 @@ func empty(t *testing.T, path string) {
 	go func() { done <- g.Serve(l) }()
 	t.Cleanup(func() {
 		g.Stop()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
 	})
 }
 
