@@ -32,6 +32,7 @@ func Add(s State, g Generation) (State, error) {
 	if err := g.Check(); err != nil {
 		return s, fmt.Errorf("add generation: %w", err)
 	}
+	g.Key = Seal(g.Key)
 	s.Generations = append(slices.Clone(s.Generations), g)
 	s.Sequence++
 	return s, nil

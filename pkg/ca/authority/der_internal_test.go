@@ -34,6 +34,15 @@ func keys(t testing.TB) map[string]crypto.Signer {
 	return map[string]crypto.Signer{"P-256": p256, "P-384": p384, "Ed25519": ed, "RSA": r}
 }
 
+func p256(t testing.TB) crypto.Signer {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // rooted makes a state whose self-signed issuer has the key.
 func rooted(t testing.TB, key crypto.Signer, change ...func(*x509.Certificate)) State {
 	t.Helper()

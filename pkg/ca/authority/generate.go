@@ -70,7 +70,7 @@ func Generate(td spiffeid.TrustDomain, now time.Time) (Generation, error) {
 	}
 	return Generation{
 		ID: GenerationID(cert), Issuer: cert, Roots: []*x509.Certificate{cert},
-		Key: key, Source: Generated, Created: now.UTC().Truncate(time.Second),
+		Key: Seal(key), Source: Generated, Created: now.UTC().Truncate(time.Second),
 	}, nil
 }
 

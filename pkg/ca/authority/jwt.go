@@ -30,7 +30,7 @@ type jwtSigner struct {
 
 func newJWTSigner(k JWTKey) (jwtSigner, error) {
 	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: k.Key, KeyID: k.ID}},
+		jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: Unseal(k.Key), KeyID: k.ID}},
 		new(jose.SignerOptions).WithType("JWT"))
 	if err != nil {
 		return jwtSigner{}, fmt.Errorf("use key %s: %w", k.ID, err)
@@ -93,5 +93,5 @@ func GenerateJWTKey(notBefore time.Time) (JWTKey, error) {
 		return JWTKey{}, fmt.Errorf("generate JWT key: %w", err)
 	}
 	sum := sha256.Sum256(der)
-	return JWTKey{ID: hex.EncodeToString(sum[:8]), Key: key, NotBefore: notBefore.UTC().Truncate(time.Second)}, nil
+	return JWTKey{ID: hex.EncodeToString(sum[:8]), Key: Seal(key), NotBefore: notBefore.UTC().Truncate(time.Second)}, nil
 }

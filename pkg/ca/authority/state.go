@@ -1,5 +1,14 @@
 // Package authority signs: it holds the keys of one trust domain, generation by generation, and says what is trusted.
 //
+// A State is a value that a Store keeps; whoever changes it does so by Authority.Update, and every replica follows. Templates
+// (template.go) say what a certificate is, the signer (signer.go, der.go) makes it, and the state says by whom.
+//
+// Where authorities come from outside (Offerer: mounted files), each replica offers what it sees, and Offer merges it: the same root
+// signs at once, another root is trusted and waits for a rotation. What takes something back waits until all replicas can
+// have seen it.
+//
+// Private keys are sealed (Seal) when they enter a State, so that nothing can print them.
+//
 // See package ca for the line on which it stands.
 package authority
 

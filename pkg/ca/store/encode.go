@@ -215,11 +215,11 @@ func (k jwtKey) decode() (authority.JWTKey, error) {
 	if err != nil {
 		return out, fmt.Errorf("key: %w", err)
 	}
-	ec, ok := key.(*ecdsa.PrivateKey)
+	ec, ok := key.Public().(*ecdsa.PublicKey)
 	if !ok || ec.Curve.Params().BitSize != 256 {
 		return out, errors.New("key: no ECDSA P-256")
 	}
-	out.Key = ec
+	out.Key = key
 	return out, nil
 }
 
@@ -255,14 +255,10 @@ func decodeCertificates(b []byte) ([]*x509.Certificate, error) {
 }
 
 func encodeKey(key crypto.Signer) (string, error) {
-	var plain any = key
-	switch k := key.(type) {
-	case nil:
+	if key == nil {
 		return "", nil
-	case *ed25519.PrivateKey:
-		plain = *k
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(plain)
+	der, err := x509.MarshalPKCS8PrivateKey(authority.Unseal(key))
 	if err != nil {
 		return "", errors.New("encode private key: it is of a type that cannot be kept")
 	}
@@ -298,14 +294,14 @@ func decodeKey(b []byte) (crypto.Signer, error) {
 	}
 	switch k := key.(type) {
 	case *ecdsa.PrivateKey:
-		return k, nil
+		return authority.Seal(k), nil
 	case ed25519.PrivateKey:
-		return &k, nil // a pointer, which fmt does not look into where it cannot call String
+		return authority.Seal(k), nil
 	case *rsa.PrivateKey:
 		if k.N.BitLen() < 2048 {
 			return nil, fmt.Errorf("RSA of %d bits: at least 2048 are needed", k.N.BitLen())
 		}
-		return k, nil
+		return authority.Seal(k), nil
 	}
 	return nil, errors.New("a private key that cannot sign")
 }
