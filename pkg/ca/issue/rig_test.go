@@ -185,7 +185,7 @@ func newRig(t testing.TB, change func(*Config)) *rig {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- r.authority.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	t.Cleanup(func() { cancel(); _ = <-done })
 	<-r.authority.Ready()
 	logger := slog.New(slog.NewJSONHandler(r.log, nil))
 	proof, err := authn.New(authn.Config{
