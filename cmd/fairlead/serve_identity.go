@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ const (
 	caSecret        = "fairlead-ca"
 	trustBundleMap  = "fairlead-trust-bundle"
 	rosterMap       = "fairlead-nodes"
+	rosterFile      = "nodes.json" // of --ca=folder
 	authorityLease  = "fairlead-authority"
 	defaultAudience = "fairlead"
 	istioAudience   = "istio-ca"
@@ -40,6 +42,8 @@ type identityFlags struct {
 	ca, account         string
 	agents, audiences   []string
 	keys, publish       string
+	federate, bundle    string
+	bundleCert, issuer  string
 	ttl, ttlMin, ttlMax time.Duration
 }
 
@@ -56,6 +60,10 @@ func (f *identityFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.keys, "token-keys", "", "what verifies tokens without asking the API server: cluster, none, or file:JWKS,ISSUER (default cluster with --source=kube, none otherwise)")
 	fs.StringVar(&f.publish, "trust-bundle", "", "where the roots are published for nodes to mount, as root-cert.pem: configmap:NAMESPACE/NAME, file:PATH or none\n(default ConfigMap fairlead-trust-bundle in the server's namespace with --source=kube, none otherwise)")
 	fs.StringSliceVar(&f.aliases, "trust-domain-alias", nil, "further names of the trust domain, whose identities are taken for those of the same path in it")
+	fs.StringVar(&f.federate, "federate", "", "file of other trust domains whose bundles are fetched: {federation: [{trustDomain, url, profile: https_web or https_spiffe, …}]}")
+	fs.StringVar(&f.bundle, "bundle-address", "", "IP:PORT where our own bundle, and the keys of JWT-SVIDs, are served by HTTPS to everybody: /bundle, /keys")
+	fs.StringVar(&f.bundleCert, "bundle-certificate", "", "CERT.pem,KEY.pem that --bundle-address is served with (https_web); the server's own SVID unless set (https_spiffe)")
+	fs.StringVar(&f.issuer, "jwt-issuer", "", "https URL of --bundle-address, for OIDC discovery there")
 	fs.DurationVar(&f.ttl, "svid-ttl", d.TTL, "how long a certificate is valid whose owner asks for nothing else")
 	fs.DurationVar(&f.ttlMin, "svid-ttl-min", d.MinTTL, "the shortest that a certificate may be asked for")
 	fs.DurationVar(&f.ttlMax, "svid-ttl-max", d.MaxTTL, "the longest")
@@ -110,6 +118,8 @@ func (f *identityFlags) config(mesh *resolve.Config, serve *serveFlags, cfg *ser
 		i.DNS = []string{base, base + "." + mesh.ClusterDomain}
 	}
 	add(f.outside(i, serve, cfg))
+	i.Federation, err = f.federation(cfg)
+	add(err)
 	return i, errors.Join(errs...)
 }
 
@@ -181,6 +191,9 @@ func (f *identityFlags) store(i *server.Identity, client kubernetes.Interface, c
 	case "folder":
 		if where == "" {
 			return nil, fmt.Errorf("--ca=%s: write folder:DIR", f.ca)
+		}
+		if i.Roster == nil {
+			i.Roster = roster.NewFile(filepath.Join(where, rosterFile))
 		}
 		return store.NewFolder(where), nil
 	case "mounted":

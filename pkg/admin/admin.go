@@ -54,9 +54,11 @@ type Config struct {
 	Status    func() report.Page
 	Barrier   Barrier
 	// CA is the rotation of the authority; nil where there is none.
-	CA      CA
-	Version string
-	Log     *slog.Logger
+	CA CA
+	// Certificates answers GET /api/certificates with who holds what; nil where nothing is signed.
+	Certificates http.Handler
+	Version      string
+	Log          *slog.Logger
 }
 
 // Server is the admin interface.
@@ -102,6 +104,9 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("GET /api/status", s.status)
 	mux.HandleFunc("GET /api/wait", s.wait)
 	mux.HandleFunc("GET /api/ca", s.ca)
+	if s.cfg.Certificates != nil {
+		mux.Handle("GET /api/certificates", s.cfg.Certificates)
+	}
 	mux.HandleFunc("POST /api/ca/{command}", s.caCommand)
 	mux.HandleFunc("GET /{$}", s.index)
 	return mux

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 	"fairlead.io/fairlead/pkg/ca"
 	"fairlead.io/fairlead/pkg/ca/authn"
 	"fairlead.io/fairlead/pkg/ca/authority"
+	"fairlead.io/fairlead/pkg/ca/federation"
 	"fairlead.io/fairlead/pkg/ca/issue"
 	"fairlead.io/fairlead/pkg/ca/rotate"
 	"fairlead.io/fairlead/pkg/push"
@@ -50,6 +52,8 @@ type Identity struct {
 	Roster rotate.Roster
 	// Publish is told the roots of the trust domain, PEM, whenever they are others; nil is nobody.
 	Publish func(ctx context.Context, roots []byte) error
+	// Federation is with other trust domains; nil is with none.
+	Federation *Federation
 }
 
 // identity is the running Identity.
@@ -63,6 +67,9 @@ type identity struct {
 	elected   *elected
 	listener  net.Listener
 	grpc      *grpc.Server
+	// consumer fetches bundles, bundles serves ours; nil where that is not wanted.
+	consumer *federation.Consumer
+	bundles  *http.Server
 }
 
 // wireIdentity makes the authority and the TLS port. It stands before push, which asks it whom to serve.
@@ -104,7 +111,7 @@ func (s *Server) wireIdentity(reg prometheus.Registerer) error {
 	i.grpc = grpc.NewServer(append(push.ServerOptions(), i.transport.ServerOptions()...)...)
 	i.service.Register(i.transport.Services(i.grpc))
 	s.identity = i
-	return nil
+	return s.wireFederation(reg)
 }
 
 // wireRotation makes what rotates, which asks the barrier.
@@ -160,6 +167,7 @@ func (i *identity) run(ctx context.Context, g *errgroup.Group, s *Server) {
 	moved := make(chan struct{}, 1)
 	g.Go(func() error { s.flow.directory.follow(ctx, moved); return nil })
 	g.Go(func() error { i.transport.Run(ctx, moved); return nil })
+	s.runFederation(ctx, g)
 	if i.cfg.Publish != nil {
 		g.Go(func() error { i.publish(ctx, s); return nil })
 	}

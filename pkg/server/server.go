@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -39,7 +40,7 @@ type Server struct {
 	// identity is the authority and the TLS port; nil where there is none.
 	identity *identity
 
-	xdsListener, tlsListener, adminListener net.Listener // the first two may be nil
+	xdsListener, tlsListener, bundleListener, adminListener net.Listener // nil where nothing is served
 }
 
 // New opens the addresses and wires the stages; nothing is read or served until Run. The caller runs it: Run closes what New
@@ -56,7 +57,7 @@ func New(cfg Config) (*Server, error) {
 	if err == nil {
 		return s, nil
 	}
-	for _, l := range []net.Listener{s.xdsListener, s.tlsListener, s.adminListener} {
+	for _, l := range []net.Listener{s.xdsListener, s.tlsListener, s.bundleListener, s.adminListener} {
 		if l != nil {
 			err = errors.Join(err, l.Close())
 		}
@@ -110,16 +111,17 @@ func (s *Server) wire() error {
 		return err
 	}
 	var authority admin.CA
+	var certificates http.Handler
 	if s.identity != nil {
 		s.wireRotation(reg)
-		authority = s.identity.machine
+		authority, certificates = s.identity.machine, s.identity.service.Ledger().Handler()
 	}
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		admin.NewCollector(s.flow.Engine, s.push.Clients, s.cfg.Version))
 	s.admin = admin.New(admin.Config{
 		Gatherer: reg, Engine: s.flow.Engine, Ready: s.ready, Source: s.flow.Source,
 		Clients: s.push.Clients, Resources: s.push.Resources, Status: s.Status, Barrier: s.barrier, Version: s.cfg.Version, Log: s.cfg.Log,
-		CA: authority,
+		CA: authority, Certificates: certificates,
 	})
 	return errors.Join(s.wireConditions(reg), s.wireReplicas())
 }

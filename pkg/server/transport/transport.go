@@ -112,6 +112,15 @@ func (t *Transport) Credentials() credentials.TransportCredentials {
 	return credentials.NewTLS(c)
 }
 
+// GetCertificate is one of a tls.Config: the certificate that the port serves.
+func (t *Transport) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	s := t.identity.current.Load()
+	if s == nil {
+		return nil, errNoAuthority
+	}
+	return &s.cert, nil
+}
+
 // GetX509SVID implements x509svid.Source.
 func (t *Transport) GetX509SVID() (*x509svid.SVID, error) {
 	s := t.identity.current.Load()
