@@ -173,11 +173,12 @@ func watchRotation(ctx context.Context, client *admin.Client, first *rotate.Stat
 		case <-tick.C:
 		}
 		next, err := client.CA(ctx)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			s.Message = err.Error()
-			continue
 		}
-		s = next
+		if err == nil {
+			s = next
+		}
 	}
 }
 

@@ -21,10 +21,10 @@ import (
 	"fairlead.io/fairlead/pkg/admin"
 )
 
-// runNode is the command xdsnode of the scripts: `xdsnode NODE XDS-SOCKET CONTROL-SOCKET` is a client of delta ADS that
-// subscribes to clusters, listeners and scopes, and to the endpoints and routes that those name. It connects again when the
-// stream ends. What it has is at http://CONTROL-SOCKET/have; /refuse?name=N makes it reject resources of that name,
-// /hold keeps it from answering until /release.
+// runNode is the command xdsnode of the scripts: `xdsnode NODE XDS-SOCKET CONTROL-SOCKET [AGENT]` is a client of delta ADS that
+// subscribes to clusters, listeners and scopes, and to the endpoints and routes that those name; with AGENT (fairlead-node), to
+// what the agent of a node does. It connects again when the stream ends. What it has is at http://CONTROL-SOCKET/have;
+// /refuse?name=N makes it reject resources of that name, /hold keeps it from answering until /release.
 func runNode() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -71,10 +71,14 @@ func (n *node) follow(ctx context.Context, socket string) error {
 	n.mu.Lock()
 	n.streams, n.sent, n.stream, n.held = n.streams+1, 0, stream, nil
 	n.mu.Unlock()
-	for i, kind := range []string{"clusters", "listeners", "scopes"} {
+	kinds, agent := []string{"clusters", "listeners", "scopes"}, "xdsnode"
+	if len(os.Args) > 4 {
+		kinds, agent = []string{"workloads", "trust"}, os.Args[4]
+	}
+	for i, kind := range kinds {
 		req := &discovery.DeltaDiscoveryRequest{TypeUrl: admin.Kinds[kind][0], InitialResourceVersions: n.versions(kind)}
 		if i == 0 {
-			req.Node = &corev3.Node{Id: n.id, UserAgentName: "xdsnode"}
+			req.Node = &corev3.Node{Id: n.id, UserAgentName: agent}
 		}
 		if err := stream.Send(req); err != nil {
 			return err

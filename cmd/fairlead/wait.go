@@ -92,7 +92,7 @@ func (f *waitFlags) query(object string) (q barrier.Query, err error) {
 		return q, fmt.Errorf("kind %q is not one that is sent to Envoys: use VirtualService (vs), DestinationRule (dr), ServiceEntry (se), "+
 			"WorkloadEntry (we), Gateway (gw), GatewayClass (gc) or HTTPRoute", kind)
 	}
-	if q.Kind == "GatewayClass" {
+	if q.Kind == "GatewayClass" || q.Kind == "TrustBundle" {
 		q.Namespace = ""
 	}
 	if f.generation != "latest" {
@@ -112,7 +112,7 @@ func longKind(kind string) string {
 	if long := shortKinds[kind]; long != "" {
 		return long
 	}
-	for _, long := range []string{"VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Gateway", "GatewayClass", "HTTPRoute"} {
+	for _, long := range []string{"VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Gateway", "GatewayClass", "HTTPRoute", "TrustBundle"} {
 		l := strings.ToLower(long)
 		if kind == l || kind == l+"s" || kind == l+"es" || kind == strings.TrimSuffix(l, "y")+"ies" {
 			return long
