@@ -182,7 +182,7 @@ func watchFolder(ctx context.Context, dir string, fn func()) error {
 		case <-ctx.Done():
 			return nil
 		case <-watcher.Events:
-		case <-watcher.Errors:
+		case <-watcher.Errors: //nolint:errcheck // events may be lost: look
 		case <-tick.C:
 		}
 	}
