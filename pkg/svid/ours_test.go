@@ -1,6 +1,7 @@
 package svid_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -107,10 +108,20 @@ func TestOursHasNoFinding(t *testing.T) {
 	}
 }
 
+// fixedKey is the same in every process: the workers of a fuzzer make their own.
+func fixedKey(t testing.TB, n byte) *ecdsa.PrivateKey {
+	t.Helper()
+	k, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), bytes.Repeat([]byte{n}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // Where the checker finds nothing, go-spiffe has nothing to say either.
 func FuzzCheck(f *testing.F) {
 	w := good()
-	rk, ik, lk := newKey(f), newKey(f), newKey(f)
+	rk, ik, lk := fixedKey(f, 1), fixedKey(f, 2), fixedKey(f, 3)
 	root := sign(f, w.root, nil, rk.Public(), rk)
 	inter := sign(f, w.inter, root, ik.Public(), rk)
 	f.Add(sign(f, w.leaf, inter, lk.Public(), ik).Raw)
