@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,8 +12,8 @@ import (
 	"time"
 )
 
-// mark is the variable in a daemon's environment that tells whose it is: a number of a process is used again, and a daemon is
-// never killed by its name.
+// mark is the variable in a daemon's environment that tells whose it is, for what is left when its files are gone. Nothing is killed
+// by its name.
 const mark = "FAIRLEAD_CLUSTER"
 
 // daemon starts cmd in a session of its own, with its output in log/NAME.log: it outlives this process.
@@ -32,22 +31,36 @@ func (c *Cluster) daemon(name string, cmd *exec.Cmd) error {
 		return fmt.Errorf("start %s: %w", name, err)
 	}
 	c.reap.Go(func() { _ = cmd.Wait() })
-	return os.WriteFile(c.pidFile(name), []byte(strconv.Itoa(cmd.Process.Pid)), 0o600)
+	pid := cmd.Process.Pid
+	return os.WriteFile(c.pidFile(name), fmt.Appendf(nil, "%d %s", pid, born(pid)), 0o600)
 }
 
 func (c *Cluster) pidFile(name string) string { return filepath.Join(c.dir, name+".pid") }
 
-// pid is the process of a daemon; an error when it does not run.
+// pid is the process of a daemon; an error when it does not run. A number is used again, so the time of birth belongs to it. The
+// mark would not do: a process shows no environment for a moment while nsenter becomes another program.
 func (c *Cluster) pid(name string) (int, error) {
-	data, err := os.ReadFile(c.pidFile(name))
+	pid, since, err := c.started(name)
 	if err != nil {
-		return 0, fmt.Errorf("%s does not run", name)
+		return 0, err
 	}
-	pid, err := strconv.Atoi(string(data))
-	if err != nil || markOf(pid) != filepath.Join(c.dir, name) {
+	if since == "" || born(pid) != since {
 		return 0, fmt.Errorf("%s has stopped:\n%s", name, tail(filepath.Join(c.dir, "log", name+".log")))
 	}
 	return pid, nil
+}
+
+// started reads what daemon has noted.
+func (c *Cluster) started(name string) (pid int, since string, err error) {
+	data, err := os.ReadFile(c.pidFile(name))
+	if err != nil {
+		return 0, "", fmt.Errorf("%s does not run", name)
+	}
+	number, since, _ := strings.Cut(string(data), " ")
+	if pid, err = strconv.Atoi(number); err != nil {
+		return 0, "", fmt.Errorf("read %s: %w", c.pidFile(name), err)
+	}
+	return pid, since, nil
 }
 
 // stop sends TERM, and KILL when grace is over; it returns when the daemon is gone.
@@ -56,25 +69,21 @@ func (c *Cluster) stop(name string, grace time.Duration) error {
 	if err != nil {
 		return nil // nothing runs
 	}
-	whose := filepath.Join(c.dir, name)
+	since := born(pid)
 	deadline := time.Now().Add(grace)
-	signal := syscall.SIGTERM
-	for markOf(pid) == whose {
-		if !time.Now().Before(deadline) {
-			signal = syscall.SIGKILL
-		}
-		if signal != 0 {
-			_ = syscall.Kill(pid, signal) // it may have gone
-		}
-		if signal == syscall.SIGTERM {
-			signal = 0
-		}
-		if time.Since(deadline) > Patience {
-			return fmt.Errorf("stop %s: process %d does not die", name, pid)
+	if grace > 0 {
+		_ = syscall.Kill(pid, syscall.SIGTERM) // it may have gone
+	}
+	for since != "" && born(pid) == since {
+		if now := time.Now(); !now.Before(deadline) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			if now.Sub(deadline) > Patience {
+				return fmt.Errorf("stop %s: process %d does not die", name, pid)
+			}
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
-	return errors.Join(os.Remove(c.pidFile(name)))
+	return os.Remove(c.pidFile(name))
 }
 
 // markOf returns the mark of a process, empty for any that has none or is gone.

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -94,5 +95,34 @@ func TestNothingIsLeftOfAKilledTestRun(t *testing.T) {
 	}
 	if others, err := List(); err == nil && len(others) == 0 && sysctls(t) != values {
 		t.Errorf("sysctls are %s, were %s", sysctls(t), values)
+	}
+}
+
+func TestDaemonThatBecomesAnotherProgramIsNotTakenForStopped(t *testing.T) {
+	c := &Cluster{dir: t.TempDir()}
+	if err := os.Mkdir(filepath.Join(c.dir, "log"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// A hundred programs, one after the other, in one process.
+	const script = `[ "$1" = 0 ] && exec sleep 1000; exec sh -c "$0" "$0" $(($1 - 1))`
+	if err := c.daemon("chameleon", exec.Command("/bin/sh", "-c", script, script, "100")); err != nil {
+		t.Fatal(err)
+	}
+	pid, err := c.pid("chameleon")
+	for err == nil {
+		if data, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/comm"); string(data) == "sleep\n" {
+			break
+		}
+		_, err = c.pid("chameleon")
+	}
+	if err != nil {
+		t.Error(err)
+	}
+	if err := c.stop("chameleon", 0); err != nil {
+		t.Fatal(err)
+	}
+	c.reap.Wait()
+	if _, err := c.pid("chameleon"); err == nil {
+		t.Error("a daemon that was stopped runs")
 	}
 }

@@ -161,7 +161,8 @@ func Reap() error {
 	return errors.Join(errs...)
 }
 
-// born is the time at which a process was started, in the kernel's count; empty when there is none.
+// born is the time at which a process was started, in the kernel's count; empty when there is none, or one that only waits to be
+// waited for.
 func born(pid int) string {
 	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
@@ -169,7 +170,7 @@ func born(pid int) string {
 	}
 	_, rest, _ := strings.Cut(string(data), ") ") // the name in front may hold anything
 	fields := strings.Fields(rest)
-	if len(fields) < 20 {
+	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
 		return ""
 	}
 	return fields[19]
