@@ -26,7 +26,9 @@ func certCommand(env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cert",
 		Short: "See certificates: what one says, and who holds which",
-		Args:  cobra.NoArgs,
+		Example: "  fairlead cert inspect chain.pem\n" +
+			"  fairlead cert list --expiring 1h",
+		Args: cobra.NoArgs,
 	}
 	cmd.AddCommand(certInspectCommand(env), certListCommand())
 	return cmd

@@ -40,7 +40,7 @@ func (a authorityAt) dial(token string) (*grpc.ClientConn, error) {
 		config.VerifyConnection = func(s tls.ConnectionState) error { return verifySPIFFE(s, a.roots, a.serverName) }
 	}
 	return grpc.NewClient("passthrough:///"+a.address, grpc.WithTransportCredentials(credentials.NewTLS(config)),
-		grpc.WithUserAgent("fairlead-bench"), grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10), grpc.WithSharedWriteBuffer(true),
+		grpc.WithUserAgent("fairlead-bench"), grpc.WithReadBufferSize(4<<10), grpc.WithWriteBufferSize(4<<10),
 		grpc.WithPerRPCCredentials(bearer(token)))
 }
 

@@ -189,7 +189,7 @@ func TestRotation(t *testing.T) {
 		}
 		s.acks.ack("n3", s.sequence())
 		st = s.after(2*time.Second, authority.Retiring)
-		if st.Signing == old || st.Retire == nil || st.Retire.Sub(time.Now()) < longest {
+		if st.Signing == old || st.Retire == nil || time.Until(*st.Retire) < longest {
 			t.Fatalf("retiring: %+v", st)
 		}
 		s.restart() // nobody is connected: nothing depends on it any more

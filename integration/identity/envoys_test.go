@@ -1,0 +1,188 @@
+package identity_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.io/fairlead/integration/envoy"
+	"fairlead.io/fairlead/pkg/bootstrap"
+)
+
+// The workloads between which the Envoys speak.
+const (
+	webID    = "spiffe://cluster.local/ns/shop/sa/web"
+	clientID = "spiffe://cluster.local/ns/shop/sa/client"
+	serverID = "spiffe://cluster.local/ns/fairlead-system/sa/fairlead"
+)
+
+const secrets = `{resource_api_version: V3, initial_fetch_timeout: 0s, api_config_source: {api_type: DELTA_GRPC, transport_api_version: V3, ` +
+	`grpc_services: [{envoy_grpc: {cluster_name: ` + bootstrap.AgentCluster + `}}]}}`
+
+const manager = `
+      - name: http
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: http
+          http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
+          route_config: {virtual_hosts: [{name: v, domains: ["*"], routes: [{match: {prefix: /}, %s}]}]}`
+
+// inbound takes mTLS for web, from the client alone.
+const inbound = `
+static_resources:
+  listeners:
+  - name: in
+    address: {socket_address: {address: 127.0.0.1, port_value: %[1]d}}
+    filter_chains:
+    - filters:%[2]s
+      transport_socket:
+        name: tls
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
+          require_client_certificate: true
+          disable_stateless_session_resumption: true
+          disable_stateful_session_resumption: true
+          common_tls_context:
+            tls_params: {tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}
+            tls_certificate_sds_secret_configs: [{name: in/%[3]s, sds_config: &sds %[5]s}]
+            combined_validation_context:
+              default_validation_context: {match_typed_subject_alt_names: [{san_type: URI, matcher: {exact: "%[4]s"}}]}
+              validation_context_sds_secret_config: {name: fairlead/bundles, sds_config: *sds}
+`
+
+// outbound reaches web with the client's certificate, by a new connection for each request.
+const outbound = `
+static_resources:
+  listeners:
+  - name: out
+    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
+    filter_chains:
+    - filters:%[2]s
+  clusters:
+  - name: web
+    type: STATIC
+    connect_timeout: 5s
+    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        common_http_protocol_options: {max_requests_per_connection: 1}
+        explicit_http_config: {http_protocol_options: {}}
+    load_assignment: {cluster_name: web, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %[1]d}}}}]}]}
+    transport_socket:
+      name: tls
+      typed_config:
+        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
+        common_tls_context:
+          tls_params: {tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}
+          tls_certificate_sds_secret_configs: [{name: %[4]s, sds_config: &sds %[5]s}]
+          combined_validation_context:
+            default_validation_context: {match_typed_subject_alt_names: [{san_type: URI, matcher: {exact: "%[3]s"}}]}
+            validation_context_sds_secret_config: {name: fairlead/bundles, sds_config: *sds}
+`
+
+// envoy starts the Envoy of a node: its stream to the control plane, and what is in yaml, have their certificates from the agent.
+func (a *agent) envoy(yaml string) *envoy.Envoy {
+	a.w.Helper()
+	return envoy.Start(a.w, envoy.Options{
+		Config: bootstrap.Config{NodeID: a.node, TLS: &bootstrap.TLS{Address: a.w.servers[0].tls, SDS: "unix:" + a.sds, ServerID: serverID}},
+		Args:   []string{"--config-yaml", yaml},
+	})
+}
+
+// pair is web behind the Envoy of one node, and a client behind that of another.
+type pair struct {
+	w       *world
+	in, out *envoy.Envoy
+	address string // where plain requests become the client's
+}
+
+// pair starts the Envoys, and returns when requests pass.
+func (w *world) pair(web, client *agent) *pair {
+	w.Helper()
+	_, text, err := net.SplitHostPort(freeAddress(w))
+	if err != nil {
+		w.Fatal(err)
+	}
+	var port int
+	if _, err := fmt.Sscan(text, &port); err != nil {
+		w.Fatal(err)
+	}
+	direct := fmt.Sprintf(manager, "direct_response: {status: 200, body: {inline_string: web}}")
+	routed := fmt.Sprintf(manager, "route: {cluster: web}")
+	p := &pair{w: w}
+	p.in = web.envoy(fmt.Sprintf(inbound, port, direct, webID, clientID, secrets))
+	p.out = client.envoy(fmt.Sprintf(outbound, port, routed, webID, clientID, secrets))
+	if p.address, err = p.out.WaitListener("out", patience); err != nil {
+		w.Fatal(err)
+	}
+	w.eventually("requests pass", p.get)
+	return p
+}
+
+// get sends one request, which takes a new connection and a new handshake.
+func (p *pair) get() error {
+	c := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	defer c.CloseIdleConnections()
+	res, err := c.Get("http://" + p.address + "/")
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && (res.StatusCode != http.StatusOK || string(body) != "web") {
+		err = fmt.Errorf("%s: %s", res.Status, body)
+	}
+	return err
+}
+
+// load sends requests until stop is called, which tells how many went through; every one that fails is an error of the test.
+func (p *pair) load() (stop func() int64) {
+	ctx, cancel := context.WithCancel(p.w.Context())
+	var running sync.WaitGroup
+	var good, bad atomic.Int64
+	for range 2 {
+		running.Go(func() {
+			for ctx.Err() == nil {
+				if err := p.get(); err == nil {
+					good.Add(1)
+				} else if bad.Add(1) <= 5 {
+					p.w.Errorf("a request failed at %s: %v", time.Now().Format(time.TimeOnly), err)
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(10 * time.Millisecond):
+				}
+			}
+		})
+	}
+	return func() int64 {
+		p.w.Helper()
+		cancel()
+		running.Wait()
+		if n := bad.Load(); n > 0 {
+			p.w.Errorf("%d requests failed, %d went through", n, good.Load())
+		}
+		handshakes(p.w, p.in, "listener.*.ssl.fail_verify|listener.*.ssl.connection_error|listener.*.ssl.fail_verify_san")
+		handshakes(p.w, p.out, "cluster.web.ssl.fail_verify|cluster.web.ssl.connection_error")
+		return good.Load()
+	}
+}
+
+// handshakes fails the test when an Envoy counted a handshake that failed.
+func handshakes(w *world, e *envoy.Envoy, filter string) {
+	w.Helper()
+	stats, err := e.Stats(filter)
+	if err != nil {
+		w.Error(err)
+	}
+	for name, n := range stats {
+		if n > 0 {
+			w.Errorf("%s is %v", name, n)
+		}
+	}
+}
