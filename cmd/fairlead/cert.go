@@ -25,12 +25,13 @@ import (
 func certCommand(env environment) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cert",
-		Short: "See certificates: what one says, and who holds which",
-		Example: "  fairlead cert inspect chain.pem\n" +
+		Short: "Get a certificate; see what one says, and who holds which",
+		Example: "  fairlead cert request 127.0.0.1:15012 --token token --trust-bundle roots.pem --out web/\n" +
+			"  fairlead cert inspect web/svid.pem --roots roots.pem\n" +
 			"  fairlead cert list --expiring 1h",
 		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(certInspectCommand(env), certListCommand())
+	cmd.AddCommand(certRequestCommand(env), certInspectCommand(env), certListCommand())
 	return cmd
 }
 

@@ -83,19 +83,19 @@ func demoCommand(env environment) *cobra.Command {
 	return cmd
 }
 
-// control shows the demo a server of this process.
-type control struct{ *server.Server }
+// demoServer shows the demo a server of this process.
+type demoServer struct{ *server.Server }
 
-func (c control) Seq() uint64 {
+func (c demoServer) Seq() uint64 {
 	if s := c.Flow().Source.Latest(); s != nil {
 		return s.Seq()
 	}
 	return 0
 }
 
-func (c control) Acked(ref model.Ref) bool { return c.Push().Status().For(ref).Programmed() }
+func (c demoServer) Acked(ref model.Ref) bool { return c.Push().Status().For(ref).Programmed() }
 
-func (c control) Problems() (out []string) {
+func (c demoServer) Problems() (out []string) {
 	page := c.Status()
 	for _, f := range page.Findings() {
 		if f.Severity == report.Error {
@@ -120,7 +120,7 @@ func startDemo(ctx context.Context, dir string, outbound int, admin string) (dem
 	}
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx); close(done) }()
-	return control{s}, done, nil
+	return demoServer{s}, done, nil
 }
 
 func demoTable(w io.Writer, r *demo.Result) error {

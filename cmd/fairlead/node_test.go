@@ -28,7 +28,7 @@ import (
 func runNode() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	n := &node{id: os.Args[1], refuse: map[string]bool{}, have: map[string]map[string]string{}}
+	n := &fakeNode{id: os.Args[1], refuse: map[string]bool{}, have: map[string]map[string]string{}}
 	control, err := net.Listen("unix", os.Args[3])
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -44,7 +44,7 @@ func runNode() int {
 	return 0
 }
 
-type node struct {
+type fakeNode struct {
 	id string
 
 	mu      sync.Mutex // guards what follows
@@ -58,7 +58,7 @@ type node struct {
 }
 
 // follow keeps one stream until it ends.
-func (n *node) follow(ctx context.Context, socket string) error {
+func (n *fakeNode) follow(ctx context.Context, socket string) error {
 	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
@@ -96,7 +96,7 @@ func (n *node) follow(ctx context.Context, socket string) error {
 }
 
 // reply sends, or keeps until /release what is to be sent.
-func (n *node) reply(list []*discovery.DeltaDiscoveryRequest) error {
+func (n *fakeNode) reply(list []*discovery.DeltaDiscoveryRequest) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.held = append(n.held, list...); n.hold {
@@ -120,7 +120,7 @@ func kindOf(typeURL string) string {
 	return typeURL
 }
 
-func (n *node) versions(kind string) map[string]string {
+func (n *fakeNode) versions(kind string) map[string]string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	out := map[string]string{}
@@ -131,7 +131,7 @@ func (n *node) versions(kind string) map[string]string {
 }
 
 // take keeps a response, unless something in it is to be refused, and gives what to send.
-func (n *node) take(res *discovery.DeltaDiscoveryResponse) []*discovery.DeltaDiscoveryRequest {
+func (n *fakeNode) take(res *discovery.DeltaDiscoveryResponse) []*discovery.DeltaDiscoveryRequest {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	kind := kindOf(res.TypeUrl)
@@ -164,7 +164,7 @@ func (n *node) take(res *discovery.DeltaDiscoveryResponse) []*discovery.DeltaDis
 }
 
 // ServeHTTP is the control socket.
-func (n *node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (n *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/release" {
 		n.mu.Lock()
 		n.hold = false

@@ -45,6 +45,7 @@ type identityFlags struct {
 	federate, bundle    string
 	bundleCert, issuer  string
 	ttl, ttlMin, ttlMax time.Duration
+	skew                time.Duration
 }
 
 func (f *identityFlags) add(cmd *cobra.Command) {
@@ -67,6 +68,7 @@ func (f *identityFlags) add(cmd *cobra.Command) {
 	fs.DurationVar(&f.ttl, "svid-ttl", d.TTL, "how long a certificate is valid whose owner asks for nothing else")
 	fs.DurationVar(&f.ttlMin, "svid-ttl-min", d.MinTTL, "the shortest that a certificate may be asked for")
 	fs.DurationVar(&f.ttlMax, "svid-ttl-max", d.MaxTTL, "the longest")
+	fs.DurationVar(&f.skew, "clock-skew", 5*time.Minute, "how far the clocks of the mesh are apart at most: an authority that was replaced is trusted for that long beyond its last certificate")
 }
 
 // config checks the flags. It gives nil when neither a TLS port nor an authority is asked for.
@@ -106,6 +108,9 @@ func (f *identityFlags) config(mesh *resolve.Config, serve *serveFlags, cfg *ser
 	i.Policy = issue.Policy{TTL: f.ttl, MinTTL: f.ttlMin, MaxTTL: f.ttlMax}
 	if f.ttlMin < time.Second || f.ttlMin > f.ttl || f.ttl > f.ttlMax {
 		add(fmt.Errorf("--svid-ttl-min=%s, --svid-ttl=%s, --svid-ttl-max=%s: they must be a second or more, and none above the next", f.ttlMin, f.ttl, f.ttlMax))
+	}
+	if i.ClockSkew = f.skew; f.skew <= 0 {
+		add(fmt.Errorf("--clock-skew=%s: use a duration above 0, such as 5m", f.skew))
 	}
 	if len(i.Audiences) == 0 {
 		i.Audiences = []string{defaultAudience}
