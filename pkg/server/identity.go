@@ -46,6 +46,8 @@ type Identity struct {
 	// Store keeps the authority; Policy bounds what it signs.
 	Store  authority.Store
 	Policy issue.Policy
+	// ClockSkew is how far the clocks of the mesh are apart at most; rotate's default when zero.
+	ClockSkew time.Duration
 	// Election is where the replica is elected that rotates; nil where there is only one.
 	Election *Election
 	// Roster remembers the nodes over restarts; nil forgets them.
@@ -126,9 +128,13 @@ func (s *Server) wireRotation(reg prometheus.Registerer) {
 	if longest == 0 {
 		longest = issue.DefaultPolicy().MaxTTL
 	}
+	token := i.cfg.Policy.MaxJWTTTL
+	if token == 0 {
+		token = issue.DefaultPolicy().MaxJWTTTL
+	}
 	i.machine = rotate.New(rotate.Config{
 		Authority: i.authority, Barrier: s.barrier, TrustDomain: i.td, Aliases: i.cfg.Aliases, Leads: leads, LongestTTL: longest,
-		Roster: i.cfg.Roster, Log: s.cfg.Log, Registry: reg,
+		LongestJWT: token, Skew: i.cfg.ClockSkew, Roster: i.cfg.Roster, Log: s.cfg.Log, Registry: reg,
 	})
 }
 

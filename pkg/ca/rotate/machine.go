@@ -56,9 +56,10 @@ type Config struct {
 	Generate func(now time.Time) (authority.Generation, error)
 	// Leads tells whether this replica is the one that takes steps; nil is always.
 	Leads func() bool
-	// LongestTTL is the longest that anything signed is valid, Skew how far clocks are apart (default 5 min): an authority
-	// is trusted for that long after it has signed for the last time.
-	LongestTTL, Skew time.Duration
+	// LongestTTL is the longest that a certificate is valid, LongestJWT a token (default 1 h), Skew how far clocks are apart
+	// (default 5 min): an authority is trusted for that long after it has signed for the last time, and so is a key of
+	// JWT-SVIDs.
+	LongestTTL, LongestJWT, Skew time.Duration
 	// Away is how long a node that has gone is waited for. Default 1 h.
 	Away time.Duration
 	// Remains is the part of an authority's life at whose beginning it is replaced by itself: 0.2 when not set; negative is
@@ -89,6 +90,7 @@ type Machine struct {
 // New makes a Machine. It takes no step until Run.
 func New(cfg Config) *Machine {
 	setDefault(&cfg.Skew, 5*time.Minute)
+	setDefault(&cfg.LongestJWT, time.Hour)
 	setDefault(&cfg.Away, time.Hour)
 	setDefault(&cfg.Remains, 0.2)
 	setDefault(&cfg.Poll, time.Second)
@@ -195,7 +197,7 @@ func (m *Machine) decide(s *authority.State, census *barrier.Census, waits []Wai
 			}
 			hold := m.cfg.LongestTTL + m.cfg.Skew
 			message = fmt.Sprintf("no replica signs with authority %s any more: it is dropped in %s", r.From, hold)
-			return func(s authority.State) (authority.State, error) { return settle(s, m.cfg.Now(), hold) }, ReasonSwitched, message
+			return func(s authority.State) (authority.State, error) { return settle(s, m.cfg.Now(), hold, m.cfg.LongestJWT+m.cfg.Skew) }, ReasonSwitched, message
 		}
 		if r.Paused || now.Before(r.Retire) {
 			return nil, "", ""

@@ -103,8 +103,9 @@ func switchOver(s authority.State, now time.Time) (authority.State, error) {
 }
 
 // settle sets the time from which the authority that does not sign any more may be dropped. The caller has made sure that no
-// replica signs with it: the last certificate of it ends before now+hold.
-func settle(s authority.State, now time.Time, hold time.Duration) (authority.State, error) {
+// replica signs with it: the last certificate of it ends before now+hold, and the last JWT-SVID of its time before now+jwt. Where
+// that is later, the key of those outlives the authority.
+func settle(s authority.State, now time.Time, hold, jwt time.Duration) (authority.State, error) {
 	r := s.Rotation
 	if r.Stage != authority.Retiring && r.Stage != authority.Withdrawing || !r.Retire.IsZero() {
 		return s, errMoved
@@ -114,7 +115,7 @@ func settle(s authority.State, now time.Time, hold time.Duration) (authority.Sta
 	last := lastJWT(&s, now)
 	for i := range s.JWT {
 		if k := &s.JWT[i]; k.ID != last && !k.NotBefore.Equal(never) && k.NotAfter.IsZero() {
-			k.NotAfter = s.Rotation.Retire
+			k.NotAfter = now.Add(max(hold, jwt))
 		}
 	}
 	return s, nil
