@@ -28,8 +28,9 @@ type Acknowledged struct {
 	Agent bool
 	// Connected is false for one that was connected a moment ago.
 	Connected bool
-	// Through is set when it has acknowledged all the objects and rejected none.
-	Through bool
+	// Through is set when it has acknowledged all the objects and rejected none. Rejected is what it said when it rejected one.
+	Through  bool
+	Rejected string
 }
 
 // Census looks at the newest state of all replicas.
@@ -39,7 +40,7 @@ func (b *Barrier) Census(refs []model.Ref, generation int64) Census {
 	b.observe()
 	b.settle(time.Now())
 	c := Census{Known: b.made.statuses > 0, Absent: b.missing()}
-	rejected := map[string]bool{}
+	rejected := map[string]string{} // by node
 	targets := map[*replica]uint64{}
 	for _, r := range b.replicas {
 		targets[r] = 0
@@ -55,7 +56,7 @@ func (b *Barrier) Census(refs []model.Ref, generation int64) Census {
 			}
 			targets[r] = max(targets[r], w.changed)
 			for _, j := range w.rejected {
-				rejected[j.Node] = true
+				rejected[j.Node] = j.Message
 			}
 			if w.more > 0 && targets[r] != everything {
 				targets[r] = everything // who else has rejected it is not told
@@ -71,10 +72,10 @@ func (b *Barrier) Census(refs []model.Ref, generation int64) Census {
 		}
 	}
 	for who, n := range b.nodes {
-		if !n.fenced {
+		if words, refused := rejected[who.node]; !n.fenced {
 			c.Clients = append(c.Clients, Acknowledged{
 				Node: who.node, Agent: who.agent, Connected: n.gone().IsZero(),
-				Through: n.client.Settled > 0 && n.client.Settled >= targets[n.replica] && !rejected[who.node],
+				Through: n.client.Settled > 0 && n.client.Settled >= targets[n.replica] && !refused, Rejected: words,
 			})
 		}
 	}

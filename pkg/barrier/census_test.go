@@ -102,6 +102,9 @@ func TestCensus(t *testing.T) {
 		b.refusing = []Refusal{{Origins: vsList("x"), Rejection: Rejection{Type: clusterType, Resource: "x", Node: "n1", Message: "no"}}}
 		b.sync()
 		a.wantCensus(2, "n1 (agent)")
+		if c := a.Census(vsList("x"), 2); c.Clients[0].Rejected != "no" {
+			t.Errorf("rejected with %q, want its words", c.Clients[0].Rejected)
+		}
 		b.refusing = nil
 		b.sync()
 		a.wantCensus(2, "n1 (agent)*")

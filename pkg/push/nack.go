@@ -151,7 +151,7 @@ func (st *stream) restore(w *watch, it *item) {
 // condemn quarantines one resource and looks at its name again, which may bring the deny stub.
 func (st *stream) condemn(ctx context.Context, w *watch, it *item, message string) {
 	k := badKey{typeURL: it.res.Type, name: it.res.Name, variant: it.res.Variant, hash: it.res.Hash, version: st.version}
-	if local(message) || !st.confirmed(ctx, it.res) {
+	if ofNode(w.url) || local(message) || !st.confirmed(ctx, it.res) {
 		k.node = st.node.ID
 	}
 	st.srv.quarantine.add(k, message, time.Now())
@@ -159,6 +159,10 @@ func (st *stream) condemn(ctx context.Context, w *watch, it *item, message strin
 		"message", message, "nodeOnly", k.node != "")
 	w.mark(it.res.Name, it.need)
 }
+
+// ofNode tells of a type that an agent refuses for its node alone: it says that something there (an Envoy, the clock, the disk)
+// is not through with it. What one node does not take must reach the others, above all what they are to trust.
+func ofNode(typeURL string) bool { return typeURL == trustType || typeURL == workloadType }
 
 // confirmed asks the sandbox, if there is one, whether the resource is bad by itself.
 func (st *stream) confirmed(ctx context.Context, r *snapshot.Resource) bool {

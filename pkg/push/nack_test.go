@@ -13,6 +13,7 @@ import (
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 
+	nodev1 "fairlead.io/fairlead/api/node/v1"
 	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/snapshot"
 )
@@ -261,6 +262,28 @@ func TestFaultOfOneNodeStaysThere(t *testing.T) {
 		c.quiet()
 		d.subscribe(listenerType)
 		d.expect("Listener")
+	})
+}
+
+// An agent refuses for its node: what it does not take reaches the agents of all other nodes, and it alone is shown.
+func TestAgentsRefuseForTheirNode(t *testing.T) {
+	bubble(t, Config{}, func(t *testing.T, r *rig) {
+		b, err := snapshot.Encode("cluster.local", &nodev1.TrustBundle{TrustDomain: "cluster.local"}, 1, ref("b"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.src.Update(1, []*snapshot.Resource{b})
+		c, d := r.client("n"), r.client("m")
+		c.subscribe(trustType)
+		c.nack(c.want("TrustBundle +cluster.local"), "envoy n has not acknowledged it")
+		c.quiet()
+		d.subscribe(trustType)
+		d.ack(d.want("TrustBundle +cluster.local"))
+		d.quiet()
+		o := r.srv.Status().For(ref("b"))
+		if len(o.Rejected) != 1 || o.Rejected[0].Node != "n" || o.Rejected[0].Message != "envoy n has not acknowledged it" {
+			t.Errorf("rejected: %+v", o.Rejected)
+		}
 	})
 }
 

@@ -32,6 +32,14 @@ func (w Waiting) String() string {
 	return w.Node + ": " + w.Why
 }
 
+// unready is why somebody who is connected is waited for.
+func unready(c *barrier.Acknowledged) string {
+	if c.Rejected != "" {
+		return fmt.Sprintf("connected, and refuses the bundle: %s", c.Rejected)
+	}
+	return "connected, and has not acknowledged the bundle yet"
+}
+
 // waits lists who keeps a rotation from signing with the new authority: replicas that have not read what is trusted, nodes and
 // agents that have not acknowledged it, and those that were there a while ago and are not.
 func (m *Machine) waits(s *authority.State, census *barrier.Census, now time.Time) []Waiting {
@@ -51,7 +59,7 @@ func (m *Machine) waits(s *authority.State, census *barrier.Census, now time.Tim
 		}
 		there[party{c.Node, c.Agent}] = true
 		if !c.Through && !slices.Contains(without, c.Node) {
-			out = append(out, Waiting{Node: c.Node, Agent: c.Agent, Why: "connected, and has not acknowledged the bundle yet"})
+			out = append(out, Waiting{Node: c.Node, Agent: c.Agent, Why: unready(&c)})
 		}
 	}
 	for p, at := range m.seen.away(there, now) {

@@ -197,7 +197,9 @@ func (m *Machine) decide(s *authority.State, census *barrier.Census, waits []Wai
 			}
 			hold := m.cfg.LongestTTL + m.cfg.Skew
 			message = fmt.Sprintf("no replica signs with authority %s any more: it is dropped in %s", r.From, hold)
-			return func(s authority.State) (authority.State, error) { return settle(s, m.cfg.Now(), hold, m.cfg.LongestJWT+m.cfg.Skew) }, ReasonSwitched, message
+			return func(s authority.State) (authority.State, error) {
+				return settle(s, m.cfg.Now(), hold, m.cfg.LongestJWT+m.cfg.Skew)
+			}, ReasonSwitched, message
 		}
 		if r.Paused || now.Before(r.Retire) {
 			return nil, "", ""

@@ -25,6 +25,7 @@ import (
 type acks struct {
 	mu      sync.Mutex
 	clients map[string]uint64 // connected agents, and what they have acknowledged
+	words   map[string]string // of those that have rejected it
 	absent  map[string]time.Time
 	changed chan struct{}
 }
@@ -63,7 +64,7 @@ func (a *acks) Census(_ []model.Ref, generation int64) barrier.Census {
 	defer a.mu.Unlock()
 	c := barrier.Census{Known: true}
 	for n, s := range a.clients {
-		c.Clients = append(c.Clients, barrier.Acknowledged{Node: n, Agent: true, Connected: true, Through: s >= uint64(generation)})
+		c.Clients = append(c.Clients, barrier.Acknowledged{Node: n, Agent: true, Connected: true, Through: s >= uint64(generation) && a.words[n] == "", Rejected: a.words[n]})
 	}
 	for n, at := range a.absent {
 		c.Absent = append(c.Absent, barrier.Absent{Node: n, Agent: true, Since: at})
@@ -210,6 +211,26 @@ func TestRotation(t *testing.T) {
 	})
 }
 
+// A key of JWT-SVIDs verifies as long as a token of it may be valid, also where certificates, and so the authority, end sooner.
+func TestTokensOutliveTheAuthority(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newStage(t)
+		defer func() { s.stop() }()
+		s.machine.cfg.LongestTTL = time.Minute
+		s.acks.ack("n1", s.sequence())
+		old := s.authority.State().JWT[0].ID
+		s.do(s.machine.Rotate(t.Context(), nil))
+		s.acks.ack("n1", s.sequence())
+		st := s.after(10*time.Minute, authority.Stable)
+		if len(st.Authorities) != 1 || !slices.Contains(st.JWTKeys, old) {
+			t.Errorf("tokens of an hour are not verified any more: %+v", st)
+		}
+		if st := s.after(time.Hour+10*time.Minute, authority.Stable); slices.Contains(st.JWTKeys, old) {
+			t.Errorf("the old key is never dropped: %+v", st)
+		}
+	})
+}
+
 // TestCommands pauses, resumes without a node that is away, and aborts in either stage.
 func TestCommands(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -228,6 +249,18 @@ func TestCommands(t *testing.T) {
 		if st := s.after(time.Second, authority.Stable); st.Signing != old || len(st.Authorities) != 1 || len(st.JWTKeys) != 1 {
 			t.Fatalf("aborted at once: %+v", st)
 		}
+
+		s.do(s.machine.Rotate(ctx, nil))
+		s.acks.change(func() { s.acks.words = map[string]string{"n1": "envoy refuses it"} })
+		s.acks.ack("n1", s.sequence())
+		if st := s.after(time.Minute, authority.Distributing); len(st.Waiting) != 1 ||
+			st.Waiting[0].String() != "n1 (agent): connected, and refuses the bundle: envoy refuses it" {
+			t.Fatalf("n1 refuses: %+v", st.Waiting)
+		}
+		s.acks.change(func() { s.acks.words = nil })
+		s.after(2*time.Second, authority.Retiring)
+		s.do(s.machine.Abort(ctx))
+		s.after(longest+6*time.Minute, authority.Stable)
 
 		s.do(s.machine.Rotate(ctx, nil))
 		s.do(s.machine.Pause(ctx))
