@@ -93,6 +93,9 @@ func inheritCpuset(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "cgroup.clone_children"), []byte("1"), 0o644)
 }
 
+// nodeTemp has the daemons of a node put their temporary files where only it sees them: runc leaves some when it is killed.
+const nodeTemp = "TMPDIR=/run"
+
 // inCgroup is a command that joins the daemons of a node before it becomes name. A shell does it, since a thread of this
 // process must not join: only whole processes may in version 2.
 func inCgroup(group, name string, args ...string) (*exec.Cmd, error) {
@@ -105,7 +108,9 @@ func inCgroup(group, name string, args ...string) (*exec.Cmd, error) {
 	for _, root := range roots {
 		words = append(words, filepath.Join(root, group, "system", "cgroup.procs"))
 	}
-	return exec.Command("/bin/sh", append(append(words, name), args...)...), nil
+	cmd := exec.Command("/bin/sh", append(append(words, name), args...)...)
+	cmd.Env = []string{nodeTemp}
+	return cmd, nil
 }
 
 // killCgroup kills everything in a cgroup (daemons, shims and pods of one node) and removes it.

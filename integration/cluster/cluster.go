@@ -78,7 +78,7 @@ type Cluster struct {
 	reap  sync.WaitGroup // waits for the children of this process
 }
 
-// Start runs a cluster until the end of t. When t fails, its log folder is kept and named.
+// Start runs a cluster until the end of t. When t fails, its log folder is kept and named. Whatever it leaves on the machine fails t.
 func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -89,6 +89,10 @@ func Start(t testing.TB, o Options) *Cluster {
 	}
 	if o.Name == "" {
 		o.Name = "t" + randomName()
+	}
+	before, err := traces(o.Name)
+	if err != nil {
+		t.Fatal(err)
 	}
 	begin := time.Now()
 	c, err := up(t.Context(), o, os.Getpid())
@@ -103,6 +107,9 @@ func Start(t testing.TB, o Options) *Cluster {
 		}
 		if err := c.Down(t.Failed()); err != nil {
 			t.Error(err)
+		}
+		if left, err := leftSince(before, o.Name); err != nil || len(left) > 0 {
+			t.Errorf("cluster %s has left on the machine: %q (error %v)", o.Name, left, err)
 		}
 	})
 	return c

@@ -4,51 +4,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 )
-
-// traces are what a cluster could leave on the machine.
-func traces(t *testing.T, name string) []string {
-	t.Helper()
-	var all []string
-	for _, pattern := range []string{
-		"/run/netns/" + name + "-*", cgroupMount + "/" + name + "-*", cgroupMount + "/*/" + name + "-*", "/var/lib/kubelet/*",
-		"/var/lib/cni/*", "/var/log/pods/*", "/var/log/containers/*", "/etc/cni/net.d/*", "/run/containerd/*",
-	} {
-		found, err := filepath.Glob(pattern)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, found...)
-	}
-	root, err := stateRoot()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Join(root, name)); err == nil {
-		all = append(all, "state")
-	}
-	pids, err := marked(filepath.Join(root, name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range pids {
-		all = append(all, "process")
-	}
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(mounts)) {
-		if strings.Contains(line, "/"+name) {
-			all = append(all, line)
-		}
-	}
-	return all
-}
 
 // A machine that runs another cluster keeps what that one's kubelets have set.
 func sysctls(t *testing.T) string {
@@ -69,7 +28,11 @@ func TestNothingIsLeftOfAKilledTestRun(t *testing.T) {
 		t.Skip("a cluster needs root")
 	}
 	name := "t" + randomName()
-	before, values := traces(t, name), sysctls(t)
+	values := sysctls(t)
+	before, err := traces(name)
+	if err != nil {
+		t.Fatal(err)
+	}
 	owner := exec.Command("sleep", "1000")
 	if err := owner.Start(); err != nil {
 		t.Fatal(err)
@@ -90,8 +53,8 @@ func TestNothingIsLeftOfAKilledTestRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.reap.Wait()
-	if after := traces(t, name); !slices.Equal(before, after) {
-		t.Errorf("left on the machine: %q, was %q", after, before)
+	if left, err := leftSince(before, name); err != nil || len(left) > 0 {
+		t.Errorf("left on the machine: %q (error %v)", left, err)
 	}
 	if others, err := List(); err == nil && len(others) == 0 && sysctls(t) != values {
 		t.Errorf("sysctls are %s, were %s", sysctls(t), values)

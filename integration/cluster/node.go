@@ -146,7 +146,7 @@ func (n *Node) enterMounts() error {
 // writeDisk fills the node's folders; what is there stays.
 func (n *Node) writeDisk() error {
 	c := n.cluster
-	for _, dir := range append([]string{"/etc/cni/net.d", "/etc/containerd", "/etc/kubernetes", "/etc-work", "/opt/cni/bin"}, ownFolders...) {
+	for _, dir := range append([]string{"/etc/cni/net.d", "/etc/containerd", "/etc/kubernetes/manifests", "/etc-work", "/opt/cni/bin"}, ownFolders...) {
 		if err := os.MkdirAll(n.dir+dir, 0o755); err != nil {
 			return err
 		}
@@ -228,7 +228,9 @@ func (n *Node) start(name string, args ...string) error {
 	if err != nil {
 		return err
 	}
-	return n.cluster.daemon(n.daemon(name), exec.Command(enter[0], append(enter[1:], cmd.Args...)...))
+	entered := exec.Command(enter[0], append(enter[1:], cmd.Args...)...)
+	entered.Env = cmd.Env
+	return n.cluster.daemon(n.daemon(name), entered)
 }
 
 // enter is the command that enters the node's namespaces. nsenter becomes what it starts.

@@ -18,10 +18,13 @@ import (
 // identity runs what needs an SVID of the Workload API at a socket ("unix:///spiffe/api.sock").
 func identity(args []string) error {
 	if len(args) < 3 {
-		return errors.New("usage: probe svid SOCKET SECONDS | tls-serve SOCKET :PORT | tls-get SOCKET URL SECONDS")
+		return errors.New("usage: probe svid SOCKET SECONDS | tls-serve SOCKET :PORT [CALLER…] | tls-get SOCKET URL SECONDS | tls-load SOCKET URL SERVER")
 	}
-	if args[0] == "tls-serve" {
-		return serveTLS(args[1], args[2])
+	switch args[0] {
+	case "tls-serve":
+		return serveTLS(args[1], args[2], args[3:])
+	case "tls-load":
+		return load(args[1], args[2], args[len(args)-1])
 	}
 	patience, err := strconv.Atoi(args[len(args)-1])
 	if err != nil {
@@ -29,15 +32,23 @@ func identity(args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(patience)*time.Second)
 	defer cancel()
-	source, err := workloadapi.NewX509Source(ctx, workloadapi.WithClientOptions(workloadapi.WithAddr(args[1])))
+	source, err := newSource(ctx, args[1])
 	if err != nil {
-		return fmt.Errorf("get SVID: %w", err)
+		return err
 	}
 	defer source.Close()
 	if args[0] == "svid" {
 		return printSVID(source)
 	}
 	return getTLS(ctx, source, args[2])
+}
+
+func newSource(ctx context.Context, socket string) (*workloadapi.X509Source, error) {
+	source, err := workloadapi.NewX509Source(ctx, workloadapi.WithClientOptions(workloadapi.WithAddr(socket)))
+	if err != nil {
+		return nil, fmt.Errorf("get SVID: %w", err)
+	}
+	return source, nil
 }
 
 // printSVID prints the SPIFFE ID, the serial number, and the end of the leaf.
@@ -51,15 +62,27 @@ func printSVID(source *workloadapi.X509Source) error {
 	return nil
 }
 
-// serveTLS answers with the SPIFFE ID of the caller, whom mTLS has proven.
-func serveTLS(socket, address string) error {
-	source, err := workloadapi.NewX509Source(context.Background(), workloadapi.WithClientOptions(workloadapi.WithAddr(socket)))
+// serveTLS answers with the SPIFFE ID of the caller, whom mTLS has proven. With callers, only they may call.
+func serveTLS(socket, address string, callers []string) error {
+	authorize := tlsconfig.AuthorizeAny()
+	var allowed []spiffeid.ID
+	for _, c := range callers {
+		id, err := spiffeid.FromString(c)
+		if err != nil {
+			return err
+		}
+		allowed = append(allowed, id)
+	}
+	if len(allowed) > 0 {
+		authorize = tlsconfig.AuthorizeOneOf(allowed...)
+	}
+	source, err := newSource(context.Background(), socket)
 	if err != nil {
-		return fmt.Errorf("get SVID: %w", err)
+		return err
 	}
 	server := &http.Server{
 		Addr: address, ReadHeaderTimeout: 10 * time.Second,
-		TLSConfig: tlsconfig.MTLSServerConfig(source, source, tlsconfig.AuthorizeAny()),
+		TLSConfig: tlsconfig.MTLSServerConfig(source, source, authorize),
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			id, err := peer(r.TLS)
 			fmt.Fprintln(w, id, err)
@@ -92,23 +115,29 @@ func getTLS(ctx context.Context, source *workloadapi.X509Source, url string) err
 }
 
 func getTLSOnce(ctx context.Context, source *workloadapi.X509Source, url string) error {
-	transport := &http.Transport{TLSClientConfig: tlsconfig.MTLSClientConfig(source, source, tlsconfig.AuthorizeAny()), DisableKeepAlives: true}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	answer, state, err := ask(ctx, tlsconfig.MTLSClientConfig(source, source, tlsconfig.AuthorizeAny()), url)
 	if err != nil {
 		return err
+	}
+	id, err := peer(state)
+	if err == nil {
+		fmt.Print(id, " ", answer)
+	}
+	return err
+}
+
+// ask makes one request on a connection of its own.
+func ask(ctx context.Context, config *tls.Config, url string) (answer string, state *tls.ConnectionState, err error) {
+	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return "", nil, err
 	}
 	res, err := (&http.Client{Timeout: 2 * time.Second, Transport: transport}).Do(req)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	defer res.Body.Close()
-	id, err := peer(res.TLS)
-	if err != nil {
-		return err
-	}
-	body, err := read(res)
-	if err == nil {
-		fmt.Print(id, " ", body)
-	}
-	return err
+	answer, err = read(res)
+	return answer, res.TLS, err
 }

@@ -7,8 +7,9 @@
 // and, with an SVID of the SPIFFE Workload API at SOCKET:
 //
 //	probe svid SOCKET SECONDS         prints the SPIFFE ID, serial number and end of it; waits for it until the seconds are over
-//	probe tls-serve SOCKET :PORT      answers over mTLS with the caller's SPIFFE ID
+//	probe tls-serve SOCKET :PORT [ID…]  answers over mTLS with the caller's SPIFFE ID, which must be one of those that are given
 //	probe tls-get SOCKET URL SECONDS  prints the server's SPIFFE ID and its answer
+//	probe tls-load SOCKET URL ID      calls a server that has this SPIFFE ID until its input ends, and prints what came of it
 package main
 
 import (
@@ -26,7 +27,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 2 {
-		log.Fatal("usage: probe serve [:PORT] | get URL [SECONDS] | resolve NAME | svid … | tls-serve … | tls-get …")
+		log.Fatal("usage: probe serve [:PORT] | get URL [SECONDS] | resolve NAME | svid … | tls-serve … | tls-get … | tls-load …")
 	}
 	argument := func(i int, otherwise string) string {
 		if len(os.Args) > i {
@@ -42,7 +43,7 @@ func main() {
 		err = get(argument(2, ""), argument(3, "0"))
 	case "resolve":
 		err = resolve(argument(2, ""))
-	case "svid", "tls-serve", "tls-get":
+	case "svid", "tls-serve", "tls-get", "tls-load":
 		err = identity(os.Args[1:])
 	default:
 		err = fmt.Errorf("unknown command %q", os.Args[1])
