@@ -142,11 +142,22 @@ func TestNoIdentity(t *testing.T) {
 	const ns = syscall.CLONE_NEWPID
 	denied("a process of the node", began(r.node.Start(0, "", "fetch", r.socket), ""))
 	denied("pod A in the network of B", began(r.node.Start(ns, r.b.Netns(), "fetch", r.socket), r.a.Container("app")))
-	denied("hostNetwork", began(r.node.Start(ns, "", "fetch", r.socket), r.a.Container("app")))
-	denied("hostPID", began(r.node.Start(0, r.a.Netns(), "fetch", r.socket), r.a.Container("app")))
+	denied("the node's network in a pod's cgroup", began(r.node.Start(ns, "", "fetch", r.socket), r.a.Container("app")))
+	denied("a process of the node in a pod's cgroup", began(r.node.Start(0, r.a.Netns(), "fetch", r.socket), r.a.Container("app")))
+	denied("a static pod", r.node.PodOf("0123456789abcdef0123456789abcdef", "burstable", podtest.Isolated).Start("fetch", r.socket))
 	denied("a pod that the node does not know", r.node.Pod("5c1d0d6e-0000-4000-8000-00000000000c").Start("fetch", r.socket))
 	if got := r.a.Start("fetch", r.socket).Hear(); got != idA {
 		t.Errorf("pod A: %s", got)
+	}
+	for uid, flags := range map[string]uintptr{
+		"5c1d0d6e-0000-4000-8000-00000000000d": ns,                   // hostNetwork
+		"5c1d0d6e-0000-4000-8000-00000000000e": syscall.CLONE_NEWNET, // hostPID
+		"5c1d0d6e-0000-4000-8000-00000000000f": 0,                    // both
+	} {
+		r.Set(uid)
+		if got := r.node.PodOf(uid, "", flags).Start("fetch", r.socket).Hear(); got != "spiffe://"+domain+"/ns/test/sa/pod-"+uid {
+			t.Errorf("pod with the node's namespaces: %s", got)
+		}
 	}
 	r.Remove(uidA)
 	denied("a pod that has finished", r.a.Start("fetch", r.socket))

@@ -42,8 +42,10 @@ type Pod struct {
 	Node           string
 	ServiceAccount string
 	HostNetwork    bool
-	Addresses      []netip.Addr
-	Ready          bool
+	// Static pods are written by a kubelet, in whatever namespace it likes, and can name no ServiceAccount: they have no identity.
+	Static    bool
+	Addresses []netip.Addr
+	Ready     bool
 	// Ports are the declared container ports by name, for named targetPorts of ServiceEntries.
 	Ports map[string]uint16
 }

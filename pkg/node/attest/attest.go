@@ -2,8 +2,10 @@
 //
 // What is trusted is the kernel's word about a process that is proven to be alive: the process that called connect() is held by
 // a pidfd, all that is read under its number is used only if it still lives afterwards, so a number that was given to another
-// process is never taken for it. Its cgroup says which pod it is of, its namespaces must say the same. Nothing that a process
-// says about itself is used: no name, no argument, no environment, no path below its pod's own cgroup.
+// process is never taken for it. Its cgroup says which pod it is of, and is the truth; its namespaces, where they say anything,
+// must not contradict it: they must be those of the pod's sandbox, or the node's where the sandbox is in them (hostNetwork,
+// hostPID). Nothing that a process says about itself is used: no name, no argument, no environment, no path below its pod's own
+// cgroup.
 //
 // What a pod may do without being taken for another one: make cgroups below its own with any name, run containers of its own,
 // fork, pass the connection on (it gives its own identity away then). What is not defended against: a process that may write to
@@ -31,9 +33,12 @@ var (
 	ErrGone = errors.New("the calling process has ended")
 	// ErrNoPod says that the process runs on the node, outside any pod.
 	ErrNoPod = errors.New("the calling process runs in no pod")
-	// ErrHostNetwork and ErrHostPID say that the pod uses the node's own namespaces: it cannot be told from the node.
-	ErrHostNetwork = errors.New("the calling process uses the node's network (hostNetwork)")
-	ErrHostPID     = errors.New("the calling process uses the node's process namespace (hostPID)")
+	// ErrOfNode says that a process of the node is in the cgroup of a pod that has a process namespace of its own: a runtime's
+	// helper, or one that was moved there.
+	ErrOfNode = errors.New("the calling process is the node's and was put into a pod's cgroup")
+	// ErrStatic says that the pod is one that kubelet runs from a file. Its cgroup has the hash of the file, and the API server
+	// lets it name no ServiceAccount, so there is no identity for it.
+	ErrStatic = errors.New("the calling process is of a static pod, which has no ServiceAccount; run it as a DaemonSet if it needs an identity")
 	// ErrAmbiguous says that the kernel names more than one pod, or one in some hierarchies only.
 	ErrAmbiguous = errors.New("the calling process cannot be told to be of one pod")
 	// ErrMoved says that the process is not where it was when it was attested.
@@ -42,7 +47,7 @@ var (
 
 // Caller is a process of a pod. It is safe for concurrent use.
 type Caller struct {
-	// PodUID is the pod's UID as kubelet writes it: a UUID, or the hash of a static pod's manifest.
+	// PodUID is the pod's UID, as it is in the API.
 	PodUID string
 	// PID is the process's number in the agent's namespace. It is for logs: nothing may be looked up by it.
 	PID   int

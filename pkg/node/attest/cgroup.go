@@ -158,13 +158,19 @@ func segmentUID(s, slice string, systemd bool) string {
 	return uid
 }
 
+// uuidLength and hashLength tell the two kinds of a pod's UID apart.
+const (
+	uuidLength = 36
+	hashLength = 32
+)
+
 // isUID accepts what kubelet names pods by: a UUID in small letters, or the MD5 of a static pod's manifest.
 func isUID(s string) bool {
-	if len(s) != 36 && len(s) != 32 {
+	if len(s) != uuidLength && len(s) != hashLength {
 		return false
 	}
 	for i, c := range []byte(s) {
-		if len(s) == 36 && (i == 8 || i == 13 || i == 18 || i == 23) {
+		if len(s) == uuidLength && (i == 8 || i == 13 || i == 18 || i == 23) {
 			if c != '-' {
 				return false
 			}

@@ -19,8 +19,7 @@ import (
 // Config says where the node's own view of itself is.
 type Config struct {
 	// Proc is a proc filesystem of the node's process namespace: /proc unless set. Cgroup is the node's cgroup filesystem, all
-	// hierarchies: /sys/fs/cgroup unless set. An agent in a container has hostPID, CAP_SYS_PTRACE, and the latter mounted; it has
-	// hostNetwork too where process 1 may not be looked at.
+	// hierarchies: /sys/fs/cgroup unless set. An agent in a container has hostPID, CAP_SYS_PTRACE, and the latter mounted.
 	Proc, Cgroup string
 	// Kubepods is the cgroup that kubelet keeps its pods in. Unless set it is the one that the agent itself runs in, or, for an
 	// agent outside of pods, /kubepods and /kubepods.slice.
@@ -35,9 +34,9 @@ type Kernel struct {
 	Config   // read-only
 	kubepods []string
 	anchor   anchor
-	// The namespaces of the node; nodeErr says why they are not known, and then everybody is refused.
-	nodeNet, nodePID uint64
-	nodeErr          error
+	// nodePID is the node's process namespace; nodeErr says why it is not known, and then everybody is refused.
+	nodePID uint64
+	nodeErr error
 	// pidfd holds the peer of a socket; a test takes the way of kernels before 6.5.
 	pidfd func(fd, pid int, accepted time.Time) (int, error)
 }
@@ -54,7 +53,7 @@ func New(c Config) *Kernel {
 	k.pidfd = k.peerPidfd
 	k.anchor = findAnchor(c.Proc, c.Cgroup)
 	k.kubepods = k.findKubepods()
-	k.nodeNet, k.nodePID, k.nodeErr = k.nodeNamespaces()
+	k.nodePID, k.nodeErr = k.nodeProcesses()
 	return k
 }
 
@@ -72,7 +71,7 @@ func (k *Kernel) Attest(_ context.Context, conn *net.UnixConn) (*Caller, error) 
 	}
 	at, err := k.look(p.pid)
 	if err == nil {
-		err = k.sameNetwork(at)
+		err = k.sandbox(at)
 	}
 	if err = errors.Join(err, p.ended()); err != nil {
 		p.Close()

@@ -87,6 +87,67 @@ func TestPod(t *testing.T) {
 	}
 }
 
+// Pods that ask for the node's namespaces are known by their cgroups as others are, of every class and with both drivers. A
+// runtime's helper in the pod's cgroup, which is older than the sandbox and the node's, does not speak for the pod.
+func TestNodeNamespaces(t *testing.T) {
+	for _, systemd := range []bool{false, true} {
+		for _, class := range []string{"", "burstable", "besteffort"} {
+			for name, flags := range map[string]uintptr{
+				"isolated": podtest.Isolated, "hostNetwork": syscall.CLONE_NEWPID, "hostPID": syscall.CLONE_NEWNET, "both": 0,
+				"in a cgroup namespace": podtest.Isolated | syscall.CLONE_NEWCGROUP,
+			} {
+				t.Run(fmt.Sprintf("systemd=%v %s %s", systemd, class, name), func(t *testing.T) {
+					t.Parallel()
+					n, s := podtest.New(t, systemd), listen(t)
+					helper := n.Start(0, "", "pause")
+					time.Sleep(2 * time.Second / ticks) // the kernel counts a start in these
+					pod, other := n.PodOf(uidA, class, flags), n.Pod(uidB)
+					if flags&syscall.CLONE_NEWPID != 0 {
+						n.Move(helper.PID, pod.Container("conmon"))
+					}
+					pod.Start("dial", s.path).Hear()
+					k := attestor(n)
+					caller, err := k.Attest(t.Context(), s.accept())
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer caller.Close()
+					if err := caller.Alive(); err != nil || caller.PodUID != uidA {
+						t.Fatalf("attested as pod %s, %v", caller.PodUID, err)
+					}
+					// Another pod's process that goes into this one's network is not of this one.
+					p := n.Start(syscall.CLONE_NEWPID, pod.Netns(), "dial", s.path)
+					n.Move(p.PID, other.Container("app"))
+					p.Say("go")
+					p.Hear()
+					refused(t, k, s.accept(), ErrAmbiguous)
+				})
+			}
+		}
+	}
+}
+
+// A process that leaves its pod's process namespace for the node's is not what was attested.
+func TestStandingIsCompared(t *testing.T) {
+	n, s := podtest.New(t, false), listen(t)
+	n.Pod(uidA).Start("dial", s.path).Hear()
+	caller, err := attestor(n).Attest(t.Context(), s.accept())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer caller.Close()
+	p := caller.proof.(*process)
+	was := p.was
+	for name, change := range map[string]func(*standing){
+		"pod": func(s *standing) { s.uid = uidB }, "network": func(s *standing) { s.net++ }, "process namespace": func(s *standing) { s.pid++ },
+	} {
+		p.was = was
+		if change(&p.was); !errors.Is(p.Alive(), ErrMoved) {
+			t.Errorf("another %s: %v", name, p.Alive())
+		}
+	}
+}
+
 // A pod may make cgroups below its own and name them as it likes.
 func TestNestedCgroups(t *testing.T) {
 	n, s := podtest.New(t, false), listen(t)
@@ -120,8 +181,9 @@ func TestRefused(t *testing.T) {
 		{"namespaces without a cgroup", ns, "", nil, ErrNoPod},
 		{"cgroup of pods that is none of a pod", ns, "", func(pid int) { n.Move(pid, n.Kubepods+"/besteffort") }, ErrAmbiguous},
 		{"cgroups named as pods elsewhere", ns, "", func(pid int) { n.Move(pid, filepath.Dir(n.Kubepods)+"/mine"+n.Kubepods+"/pod"+uidA) }, ErrNoPod},
-		{"hostNetwork", syscall.CLONE_NEWPID, "", func(pid int) { n.Move(pid, a.Container("app")) }, ErrHostNetwork},
-		{"hostPID", 0, a.Netns(), func(pid int) { n.Move(pid, a.Container("app")) }, ErrHostPID},
+		{"in a pod's cgroup and the node's network", syscall.CLONE_NEWPID, "", func(pid int) { n.Move(pid, a.Container("app")) }, ErrAmbiguous},
+		{"in a pod's cgroup and network, of the node", 0, a.Netns(), func(pid int) { n.Move(pid, a.Container("app")) }, ErrOfNode},
+		{"static pod", ns, "", func(pid int) { n.Move(pid, n.Kubepods+"/burstable/pod"+static+"/app") }, ErrStatic},
 		{"another pod's network", syscall.CLONE_NEWPID, b.Netns(), func(pid int) { n.Move(pid, a.Container("app")) }, ErrAmbiguous},
 		{"a network of its own", ns, "", func(pid int) { n.Move(pid, a.Container("app")) }, ErrAmbiguous},
 		{"two pods", syscall.CLONE_NEWPID, a.Netns(), func(pid int) {

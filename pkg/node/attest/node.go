@@ -154,68 +154,86 @@ func walk(dir string, fn func(folder string, pid int) error) error {
 	})
 }
 
-// nodeNamespaces gives the node's own namespaces. The agent sees who calls only if it shares the node's process namespace; the
-// network is that of process 1, or, where a node lets nobody look at it, the agent's own.
-func (k *Kernel) nodeNamespaces() (network, pid uint64, err error) {
-	own := strconv.Itoa(os.Getpid())
-	if network, err = k.namespace("1", "net"); errors.Is(err, fs.ErrPermission) {
-		network, err = k.namespace(own, "net")
-	}
-	if err == nil {
-		pid, err = k.namespace(own, "pid")
-	}
+// nodeProcesses gives the node's process namespace: the agent sees who calls only if it shares it.
+func (k *Kernel) nodeProcesses() (uint64, error) {
+	pid, err := k.namespace(strconv.Itoa(os.Getpid()), "pid")
 	if err != nil {
-		return 0, 0, fmt.Errorf("look at the node's namespaces: %w", err)
+		return 0, fmt.Errorf("look at the node's process namespace: %w", err)
 	}
-	return network, pid, nil
+	return pid, nil
 }
 
-// sameNetwork refuses a process that is in another network than its pod: it was moved into the pod's cgroup, or went into another
+// sandbox refuses a process whose namespaces contradict its cgroup: it was moved into the pod's cgroup, or went into another
 // network (that of a container that the pod runs by itself, or that of another pod).
-func (k *Kernel) sameNetwork(s standing) error {
-	want, ok := uint64(0), false
-	if k.Network != nil {
-		want, ok = k.Network(s.uid)
+func (k *Kernel) sandbox(s standing) error {
+	of, err := k.oldest(s)
+	if err != nil {
+		return fmt.Errorf("find the sandbox of pod %s: %w", s.uid, err)
 	}
-	if !ok {
-		var err error
-		if want, err = k.oldest(s); err != nil {
-			return fmt.Errorf("find the network of pod %s: %w", s.uid, err)
+	if k.Network != nil {
+		if net, ok := k.Network(s.uid); ok {
+			of.net = net
 		}
 	}
-	if s.net != want {
+	switch {
+	case s.pid == k.nodePID && of.pid != k.nodePID:
+		return fmt.Errorf("%w: pod %s", ErrOfNode, s.uid)
+	case s.net != of.net:
 		return fmt.Errorf("%w: it is not in the network of pod %s", ErrAmbiguous, s.uid)
 	}
 	return nil
 }
 
-// oldest gives the network namespace of a pod's oldest process: that of the sandbox.
-func (k *Kernel) oldest(s standing) (uint64, error) {
+// elder is a process of a pod by its age.
+type elder struct {
+	number int
+	since  uint64
+	pid    uint64 // its process namespace
+}
+
+func (e elder) before(o elder) bool {
+	return o.number == 0 || e.since < o.since || e.since == o.since && e.number < o.number
+}
+
+// oldest gives the namespaces of a pod's oldest process, which is of the sandbox. The node's own processes count only where there
+// are no others (hostPID): a runtime may keep a helper in the pod's cgroup that is older (CRI-O's conmon with conmon_cgroup = "pod").
+func (k *Kernel) oldest(s standing) (standing, error) {
 	dir, err := mountOf(k.Cgroup, s.in)
 	if err != nil {
-		return 0, err
+		return standing{}, err
 	}
-	var pid int
-	var since uint64
+	var own, node elder
 	err = walk(filepath.Join(dir, s.pod), func(_ string, n int) error {
-		t, err := k.started(n)
-		if err == nil && (pid == 0 || t < since || t == since && n < pid) {
-			pid, since = n, t
+		e := elder{number: n}
+		var err error
+		if e.since, err = k.started(n); err != nil {
+			return nil // processes come and go
 		}
-		return nil // processes come and go
+		if e.pid, err = k.namespace(strconv.Itoa(n), "pid"); err != nil {
+			return nil
+		}
+		if e.pid == k.nodePID && e.before(node) {
+			node = e
+		} else if e.pid != k.nodePID && e.before(own) {
+			own = e
+		}
+		return nil
 	})
 	if err != nil {
-		return 0, err
+		return standing{}, err
 	}
-	if pid == 0 {
-		return 0, errors.New("no process is seen in its cgroup below " + dir)
+	if own.number == 0 {
+		own = node
 	}
-	net, err := k.namespace(strconv.Itoa(pid), "net")
+	if own.number == 0 {
+		return standing{}, errors.New("no process is seen in its cgroup below " + dir)
+	}
+	net, err := k.namespace(strconv.Itoa(own.number), "net")
 	if err != nil {
-		return 0, err
+		return standing{}, err
 	}
-	if again, err := k.started(pid); err != nil || again != since {
-		return 0, fmt.Errorf("%w: process %d, the pod's oldest", ErrGone, pid)
+	if again, err := k.started(own.number); err != nil || again != own.since {
+		return standing{}, fmt.Errorf("%w: process %d, the pod's oldest", ErrGone, own.number)
 	}
-	return net, nil
+	return standing{position: s.position, net: net, pid: own.pid}, nil
 }

@@ -20,10 +20,10 @@ type process struct {
 	once   sync.Once
 }
 
-// standing is where a process is: its pod and its network.
+// standing is where a process is: its pod, and its network and process namespaces.
 type standing struct {
 	position
-	net uint64
+	net, pid uint64
 }
 
 // ended gives ErrGone once the process has ended, also while its parent has not waited for it.
@@ -69,22 +69,18 @@ func (k *Kernel) look(number int) (standing, error) {
 	if err != nil {
 		return standing{}, err
 	}
-	s := standing{position: at}
+	if len(at.uid) != uuidLength {
+		return standing{}, fmt.Errorf("%w: the hash of its manifest is %s (annotation kubernetes.io/config.hash)", ErrStatic, at.uid)
+	}
 	if k.nodeErr != nil {
 		return standing{}, k.nodeErr
 	}
-	own, err := k.namespace(pid, "pid")
-	if err != nil {
+	s := standing{position: at}
+	if s.pid, err = k.namespace(pid, "pid"); err != nil {
 		return standing{}, err
 	}
 	if s.net, err = k.namespace(pid, "net"); err != nil {
 		return standing{}, err
-	}
-	switch {
-	case s.net == k.nodeNet:
-		return standing{}, fmt.Errorf("%w: pod %s", ErrHostNetwork, at.uid)
-	case own == k.nodePID:
-		return standing{}, fmt.Errorf("%w: pod %s", ErrHostPID, at.uid)
 	}
 	return s, nil
 }
@@ -101,7 +97,7 @@ func (p *process) Alive() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrMoved, err)
 	}
-	if at.uid != p.was.uid || at.net != p.was.net {
+	if at.uid != p.was.uid || at.net != p.was.net || at.pid != p.was.pid {
 		return fmt.Errorf("%w: from pod %s to pod %s", ErrMoved, p.was.uid, at.uid)
 	}
 	return nil

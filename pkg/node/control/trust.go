@@ -96,7 +96,7 @@ func (t *Trust) verify(id spiffeid.ID) func([][]byte, [][]*x509.Certificate) err
 			if root := pinned(raw, t.pin); root != nil {
 				bundle.AddX509Authority(root)
 			} else {
-				missing = errors.New("the chain does not hold the root that --trust-hash names")
+				missing = errors.New("its chain does not hold the root that --trust-hash names")
 			}
 		}
 		if t.file != "" {
@@ -107,17 +107,25 @@ func (t *Trust) verify(id spiffeid.ID) func([][]byte, [][]*x509.Certificate) err
 			}
 		}
 		if bundle.Empty() {
-			return fmt.Errorf("verify server: nothing to verify it with: %w", missing)
+			return fmt.Errorf("verify server: nothing to verify it with: %w; %s", missing, t.remedy())
 		}
 		got, _, err := x509svid.ParseAndVerify(raw, bundle)
 		if err != nil {
-			return fmt.Errorf("verify server: %w", errors.Join(err, missing))
+			return fmt.Errorf("verify server: %w; %s", errors.Join(err, missing), t.remedy())
 		}
 		if got != id {
 			return fmt.Errorf("verify server: it is %s, not %s; see --server-id", got, id)
 		}
 		return nil
 	}
+}
+
+// remedy is what an operator does for a node that has missed a rotation, once it is sure that the server is no impostor.
+func (t *Trust) remedy() string {
+	if t.file != "" {
+		return "if the authority was rotated while this node was away, bring the present roots into " + t.file + " (--trust-bundle): it is read again at the next try"
+	}
+	return "if the authority was rotated while this node was away, start the agent with the --trust-hash of the present root, or with --trust-bundle"
 }
 
 // pinned finds the root of that hash in a chain.

@@ -43,8 +43,9 @@ func Pod(o *corev1.Pod) *model.Pod {
 		Meta: metaOf(o, model.Ref{Kind: "Pod"}, "v1"),
 		Node: o.Spec.NodeName, ServiceAccount: o.Spec.ServiceAccountName, HostNetwork: o.Spec.HostNetwork,
 	}
-	p.Annotations = nil // as many and as large as in no other kind, and nothing reads them
-	if p.ServiceAccount == "" {
+	_, p.Static = o.Annotations[corev1.MirrorPodAnnotationKey]
+	p.Annotations = nil // as many and as large as in no other kind, and nothing else reads them
+	if p.ServiceAccount == "" && !p.Static {
 		p.ServiceAccount = "default"
 	}
 	ips := make([]string, 0, 2)

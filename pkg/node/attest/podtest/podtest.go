@@ -169,17 +169,32 @@ type Pod struct {
 	UID     string
 	Cgroup  string
 	Sandbox *Process
+	flags   uintptr // of the sandbox
 }
+
+// Isolated are the namespaces that a pod has of its own unless it asks for the node's.
+const Isolated = syscall.CLONE_NEWNET | syscall.CLONE_NEWPID
 
 // Pod makes a pod of the class besteffort.
 func (n *Node) Pod(uid string) *Pod {
 	n.t.Helper()
-	p := &Pod{Node: n, UID: uid, Cgroup: path.Join(n.Kubepods, "besteffort", "pod"+uid)}
+	return n.PodOf(uid, "besteffort", Isolated)
+}
+
+// PodOf makes a pod of a QoS class, empty for guaranteed, with the namespaces of its own (clone flags): without CLONE_NEWNET it has
+// hostNetwork, without CLONE_NEWPID hostPID.
+func (n *Node) PodOf(uid, class string, flags uintptr) *Pod {
+	n.t.Helper()
+	p := &Pod{Node: n, UID: uid, Cgroup: path.Join(n.Kubepods, class, "pod"+uid), flags: flags}
 	if n.systemd {
-		slice := strings.TrimSuffix(path.Base(n.Kubepods), ".slice") + "-besteffort"
-		p.Cgroup = path.Join(n.Kubepods, slice+".slice", slice+"-pod"+strings.ReplaceAll(uid, "-", "_")+".slice")
+		dir, slice := n.Kubepods, strings.TrimSuffix(path.Base(n.Kubepods), ".slice")
+		if class != "" {
+			slice += "-" + class
+			dir = path.Join(dir, slice+".slice")
+		}
+		p.Cgroup = path.Join(dir, slice+"-pod"+strings.ReplaceAll(uid, "-", "_")+".slice")
 	}
-	p.Sandbox = n.Start(syscall.CLONE_NEWNET|syscall.CLONE_NEWPID, "", "pause")
+	p.Sandbox = n.Start(flags, "", "pause")
 	n.Move(p.Sandbox.PID, p.Container("sandbox"))
 	p.Sandbox.Say("go")
 	return p
@@ -199,7 +214,7 @@ func (p *Pod) Netns() string { return fmt.Sprintf("/proc/%d/ns/net", p.Sandbox.P
 // Start runs a command of Main's in a container of the pod.
 func (p *Pod) Start(command string, args ...string) *Process {
 	p.Node.t.Helper()
-	c := p.Node.Start(syscall.CLONE_NEWPID, p.Netns(), command, args...)
+	c := p.Node.Start(p.flags&^syscall.CLONE_NEWNET, p.Netns(), command, args...)
 	p.Node.Move(c.PID, p.Container("app"))
 	c.Say("go")
 	return c
