@@ -12,7 +12,8 @@ import (
 // Residents are the pods that are bound to a node and have not finished, and what else says which identities a node may
 // hold. What the pods are is of the urgent lane: an agent is to know a pod before its containers start.
 type Residents struct {
-	// Pods are by the pod's key; an unbound pod has no row.
+	// Pods are by the pod's key; an unbound pod has no row, nor has a static one: a node that could have identities signed for
+	// pods that it made up would have those of every namespace.
 	Pods *table.Derived[*Resident]
 	// ByUID are the same rows by "<uid> node/<node>".
 	ByUID *table.Index[*Resident]
@@ -54,7 +55,7 @@ func newResidents(e *table.Engine, in *Inputs) *Residents {
 	out := &Residents{}
 	out.Pods = table.NewDerived(e, "residents", func(r *table.Reader, key string) (*Resident, bool) {
 		p, ok := table.Get(r, in.Pods, key)
-		if !ok || p.Node == "" {
+		if !ok || p.Node == "" || p.Static {
 			return nil, false
 		}
 		return resident(p), true
