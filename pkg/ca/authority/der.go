@@ -20,6 +20,7 @@ import (
 // Why certificates are not made by x509.CreateCertificate: it verifies each signature that it has just made, which takes half of its
 // time, and encodes by reflection what never changes here. So the part to be signed is built here, byte for byte as
 // CreateCertificate builds it, which a test and a fuzzer hold; and the signature is made by the same crypto.SignMessage.
+// For the same reason it is not read again: SignX509 does that for those who need it as crypto/x509 has it.
 // What the verification was for is covered otherwise: a key that does not fit its certificate, or that signs wrongly, is found
 // when a generation is made ready (algorithm.try); RSA verifies in itself; ECDSA takes fresh randomness for each signature, and
 // no serial number comes twice, so that a fault in a computation says nothing of the key; and the agent verifies what it gets.
@@ -71,13 +72,46 @@ func (a algorithm) try(ca *x509.Certificate, key crypto.Signer) error {
 	return nil
 }
 
-// certificate signs a template: DER of RFC 5280 4.1.
-func (i *issuer) certificate(t *x509.Certificate, pub crypto.PublicKey) ([]byte, error) {
-	spki, err := x509.MarshalPKIXPublicKey(pub)
-	if err != nil {
-		return nil, err
+// leaf is an X.509-SVID before it is encoded.
+type leaf struct {
+	serial              [16]byte // positive, without leading zeros
+	notBefore, notAfter time.Time
+	encipherment        bool
+	spki, subjectKeyID  []byte
+	id                  string
+	dnsNames            []string
+}
+
+// encoded are the parts of all leaves of an issuer that are the same.
+type encoded struct {
+	names       []byte // AlgorithmIdentifier and issuer
+	usages      []byte // the extensions that come first: key usage, extended key usage, basic constraints
+	rsaUsages   []byte // the same for a key that can encipher
+	authorityID []byte // the extension authority key identifier; empty where the issuer has none
+}
+
+func (i *issuer) encode() (e encoded, err error) {
+	e.names = append(append(e.names, i.algorithm.identifier...), i.ca.RawSubject...)
+	for _, one := range []struct {
+		into *[]byte
+		add  func(*cryptobyte.Builder)
+	}{
+		{&e.usages, func(b *cryptobyte.Builder) { addUsages(b, []byte{3, 2, 7, 0x80}) }},    // BIT STRING: digitalSignature
+		{&e.rsaUsages, func(b *cryptobyte.Builder) { addUsages(b, []byte{3, 2, 5, 0xa0}) }}, // and keyEncipherment
+		{&e.authorityID, i.addAuthorityKeyID},
+	} {
+		b := cryptobyte.NewBuilder(nil)
+		one.add(b)
+		if *one.into, err = b.Bytes(); err != nil {
+			return e, err
+		}
 	}
-	tbs, err := i.tbs(t, spki)
+	return e, nil
+}
+
+// certificate signs a leaf: DER of RFC 5280 4.1.
+func (i *issuer) certificate(l *leaf) ([]byte, error) {
+	tbs, err := i.tbs(l)
 	if err != nil {
 		return nil, err
 	}
@@ -94,22 +128,22 @@ func (i *issuer) certificate(t *x509.Certificate, pub crypto.PublicKey) ([]byte,
 	return b.Bytes()
 }
 
-// tbs is the part of a leaf that is signed. Of the template it takes what leaf fills in.
-func (i *issuer) tbs(t *x509.Certificate, spki []byte) ([]byte, error) {
-	b := cryptobyte.NewBuilder(make([]byte, 0, len(spki)+768))
+// tbs is the part of a leaf that is signed.
+func (i *issuer) tbs(l *leaf) ([]byte, error) {
+	b := cryptobyte.NewBuilder(make([]byte, 0, len(l.spki)+len(i.encoded.names)+len(l.id)+384))
 	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-		b.AddASN1(casn1.Tag(0).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) { b.AddASN1Int64(2) }) // v3
-		b.AddASN1BigInt(t.SerialNumber)
-		b.AddBytes(i.algorithm.identifier)
-		b.AddBytes(i.ca.RawSubject)
+		b.AddBytes([]byte{0xa0, 3, 2, 1, 2}) // [0] INTEGER 2: v3
+		b.AddBytes([]byte{2, byte(len(l.serial))})
+		b.AddBytes(l.serial[:])
+		b.AddBytes(i.encoded.names)
 		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			addTime(b, t.NotBefore)
-			addTime(b, t.NotAfter)
+			addTime(b, l.notBefore)
+			addTime(b, l.notAfter)
 		})
-		b.AddASN1(casn1.SEQUENCE, func(*cryptobyte.Builder) {}) // no subject
-		b.AddBytes(spki)
+		b.AddBytes([]byte{0x30, 0}) // no subject
+		b.AddBytes(l.spki)
 		b.AddASN1(casn1.Tag(3).ContextSpecific().Constructed(), func(b *cryptobyte.Builder) {
-			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { i.addExtensions(b, t) })
+			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { i.addExtensions(b, l) })
 		})
 	})
 	return b.Bytes()
@@ -125,12 +159,27 @@ func addTime(b *cryptobyte.Builder, t time.Time) {
 }
 
 // addExtensions is RFC 5280 4.2.1, in the order of crypto/x509.
-func (i *issuer) addExtensions(b *cryptobyte.Builder, t *x509.Certificate) {
-	usage := []byte{3, 2, 7, 0x80} // BIT STRING: digitalSignature
-	if t.KeyUsage&x509.KeyUsageKeyEncipherment != 0 {
-		usage = []byte{3, 2, 5, 0xa0}
+func (i *issuer) addExtensions(b *cryptobyte.Builder, l *leaf) {
+	if l.encipherment {
+		b.AddBytes(i.encoded.rsaUsages)
+	} else {
+		b.AddBytes(i.encoded.usages)
 	}
-	addExtension(b, 15, true, func(b *cryptobyte.Builder) { b.AddBytes(usage) })
+	addExtension(b, 14, false, func(b *cryptobyte.Builder) { b.AddASN1OctetString(l.subjectKeyID) })
+	b.AddBytes(i.encoded.authorityID)
+	addExtension(b, 17, true, func(b *cryptobyte.Builder) {
+		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			for _, name := range l.dnsNames {
+				b.AddASN1(casn1.Tag(2).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes([]byte(name)) })
+			}
+			b.AddASN1(casn1.Tag(6).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes([]byte(l.id)) })
+		})
+	})
+}
+
+// addUsages adds the extensions that say what a leaf is for.
+func addUsages(b *cryptobyte.Builder, keyUsage []byte) {
+	addExtension(b, 15, true, func(b *cryptobyte.Builder) { b.AddBytes(keyUsage) })
 	addExtension(b, 37, false, func(b *cryptobyte.Builder) {
 		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
 			b.AddASN1ObjectIdentifier(asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 1}) // serverAuth
@@ -138,22 +187,15 @@ func (i *issuer) addExtensions(b *cryptobyte.Builder, t *x509.Certificate) {
 		})
 	})
 	addExtension(b, 19, true, func(b *cryptobyte.Builder) { b.AddASN1(casn1.SEQUENCE, func(*cryptobyte.Builder) {}) }) // CA:false
-	addExtension(b, 14, false, func(b *cryptobyte.Builder) { b.AddASN1OctetString(t.SubjectKeyId) })
-	if len(i.ca.SubjectKeyId) > 0 {
-		addExtension(b, 35, false, func(b *cryptobyte.Builder) {
-			b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-				b.AddASN1(casn1.Tag(0).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes(i.ca.SubjectKeyId) })
-			})
-		})
+}
+
+func (i *issuer) addAuthorityKeyID(b *cryptobyte.Builder) {
+	if len(i.ca.SubjectKeyId) == 0 {
+		return
 	}
-	addExtension(b, 17, true, func(b *cryptobyte.Builder) {
+	addExtension(b, 35, false, func(b *cryptobyte.Builder) {
 		b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) {
-			for _, name := range t.DNSNames {
-				b.AddASN1(casn1.Tag(2).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes([]byte(name)) })
-			}
-			for _, u := range t.URIs {
-				b.AddASN1(casn1.Tag(6).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes([]byte(u.String())) })
-			}
+			b.AddASN1(casn1.Tag(0).ContextSpecific(), func(b *cryptobyte.Builder) { b.AddBytes(i.ca.SubjectKeyId) })
 		})
 	})
 }

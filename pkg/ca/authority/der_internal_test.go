@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
+	"net/url"
 	"testing"
 	"time"
 
@@ -91,11 +92,11 @@ func TestCertificateIsThatOfCryptoX509(t *testing.T) {
 func same(t *testing.T, by *issuer, name string, what X509Template) {
 	t.Helper()
 	a := New(Config{TrustDomain: testDomain})
-	template, err := a.leaf(what, by, time.Now())
+	l, err := a.leaf(what, by, time.Now())
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
-	der, err := by.certificate(template, what.PublicKey)
+	der, err := by.certificate(l)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -106,7 +107,7 @@ func same(t *testing.T, by *issuer, name string, what X509Template) {
 	if err := ours.CheckSignatureFrom(by.ca); err != nil {
 		t.Errorf("%s: %v", name, err)
 	}
-	der, err = x509.CreateCertificate(rand.Reader, template, by.ca, what.PublicKey, by.key)
+	der, err = x509.CreateCertificate(rand.Reader, asTemplate(l, what), by.ca, what.PublicKey, by.key)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -116,6 +117,19 @@ func same(t *testing.T, by *issuer, name string, what X509Template) {
 	}
 	if !bytes.Equal(ours.RawTBSCertificate, theirs.RawTBSCertificate) || ours.SignatureAlgorithm != theirs.SignatureAlgorithm {
 		t.Errorf("%s: the certificates differ:\n%x\n%x", name, ours.RawTBSCertificate, theirs.RawTBSCertificate)
+	}
+}
+
+// asTemplate says the same to crypto/x509; the identity is that of the request.
+func asTemplate(l *leaf, what X509Template) *x509.Certificate {
+	usage := x509.KeyUsageDigitalSignature
+	if l.encipherment {
+		usage |= x509.KeyUsageKeyEncipherment
+	}
+	return &x509.Certificate{
+		SerialNumber: new(big.Int).SetBytes(l.serial[:]), NotBefore: l.notBefore, NotAfter: l.notAfter, KeyUsage: usage,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true, SubjectKeyId: l.subjectKeyID, URIs: []*url.URL{what.ID.URL()}, DNSNames: what.DNSNames,
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
@@ -47,7 +48,7 @@ func Generate(td spiffeid.TrustDomain, now time.Time) (Generation, error) {
 		return Generation{}, fmt.Errorf("generate authority: %w", err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial,
+		SerialNumber: new(big.Int).SetBytes(serial[:]),
 		// RFC 5280 4.1.2.6: an issuer has a name. It differs from generation to generation, so that verifiers which look for
 		// issuers by name find the right one at once.
 		Subject:               pkix.Name{Organization: []string{"Fairlead"}, CommonName: td.Name() + " " + hex.EncodeToString(ski[:4])},
@@ -82,13 +83,31 @@ func GenerationID(cert *x509.Certificate) string {
 
 // newSerial gives a random number of 128 bits, which is positive and takes 16 octets (RFC 5280 4.1.2.2 allows 20): the highest bit
 // is clear, so that DER needs no octet more, and the next is set, so that it is never zero.
-func newSerial() (*big.Int, error) {
-	var b [16]byte
+func newSerial() (b [16]byte, err error) {
 	if _, err := rand.Read(b[:]); err != nil {
-		return nil, fmt.Errorf("make serial number: %w", err)
+		return b, fmt.Errorf("make serial number: %w", err)
 	}
 	b[0] = b[0]&0x7f | 0x40
-	return new(big.Int).SetBytes(b[:]), nil
+	return b, nil
+}
+
+// pointP256 is the beginning of every SubjectPublicKeyInfo of P-256 (RFC 5480): id-ecPublicKey, prime256v1, an uncompressed point.
+var pointP256 = []byte{
+	0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01,
+	0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+}
+
+// encodeKey gives a SubjectPublicKeyInfo, as x509.MarshalPKIXPublicKey does, and its key identifier.
+func encodeKey(pub crypto.PublicKey) (spki, id []byte, err error) {
+	if id, err = subjectKeyID(pub); err != nil {
+		return nil, nil, err
+	}
+	if k, ok := pub.(*ecdsa.PublicKey); ok && k.Curve == elliptic.P256() {
+		point, err := k.Bytes()
+		return slices.Concat(pointP256, point), id, err
+	}
+	spki, err = x509.MarshalPKIXPublicKey(pub)
+	return spki, id, err
 }
 
 // subjectKeyID is RFC 7093 2(1): the leftmost 160 bits of the SHA-256 of what the BIT STRING of the public key holds.

@@ -23,6 +23,7 @@ type issuer struct {
 	ca        *x509.Certificate
 	key       crypto.Signer
 	algorithm algorithm
+	encoded   encoded
 	// above is the chain that goes with each leaf: the issuer, unless it is a root, and its intermediates.
 	above []*x509.Certificate
 	// begin and end are when the whole path to a root is valid.
@@ -68,6 +69,9 @@ func newIssuer(s State, td spiffeid.TrustDomain, now time.Time) (*issuer, error)
 	if len(path) > 1 {
 		i.above = append([]*x509.Certificate{g.Issuer}, g.Chain...)
 	}
+	if i.encoded, err = i.encode(); err != nil {
+		return nil, fmt.Errorf("generation %s: %w", g.ID, err)
+	}
 	return i, nil
 }
 
@@ -81,24 +85,17 @@ func (i *issuer) valid(now time.Time) error {
 	return nil
 }
 
-func (i *issuer) sign(template *x509.Certificate, pub any) (X509, error) {
-	der, err := i.certificate(template, pub)
+// sign gives the certificate with the chain above it.
+func (i *issuer) sign(l *leaf) ([][]byte, error) {
+	der, err := i.certificate(l)
 	if err != nil {
-		return X509{}, err
+		return nil, err
 	}
-	leaf, err := x509.ParseCertificate(der)
-	if err != nil {
-		return X509{}, err
-	}
-	svid := X509{
-		Chain: make([]*x509.Certificate, 0, 1+len(i.above)), Raw: make([][]byte, 0, 1+len(i.above)),
-		NotAfter: leaf.NotAfter, Authority: i.id,
-	}
-	svid.Chain, svid.Raw = append(svid.Chain, leaf), append(svid.Raw, der)
+	raw := append(make([][]byte, 0, 1+len(i.above)), der)
 	for _, c := range i.above {
-		svid.Chain, svid.Raw = append(svid.Chain, c), append(svid.Raw, c.Raw)
+		raw = append(raw, c.Raw)
 	}
-	return svid, nil
+	return raw, nil
 }
 
 // path finds how the issuer leads to one of its roots, issuer first. Of several ways it is the one that is valid now and ends last.

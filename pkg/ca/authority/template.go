@@ -2,17 +2,15 @@ package authority
 
 import (
 	"crypto/rsa"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 )
 
-// leaf is an X.509-SVID before it is signed (SPIFFE X509-SVID 3 and 4, RFC 5280 4.2). The subject is empty, so the subject
+// leaf decides what an X.509-SVID says (SPIFFE X509-SVID 3 and 4, RFC 5280 4.2). The subject is empty, so the subject
 // alternative names are critical: go-spiffe, Envoy and ztunnel read the identity there and nowhere else.
-func (a *Authority) leaf(t X509Template, by *issuer, now time.Time) (*x509.Certificate, error) {
+func (a *Authority) leaf(t X509Template, by *issuer, now time.Time) (*leaf, error) {
 	switch {
 	case t.ID.IsZero():
 		return nil, errors.New("no SPIFFE ID")
@@ -35,24 +33,19 @@ func (a *Authority) leaf(t X509Template, by *issuer, now time.Time) (*x509.Certi
 	if err != nil {
 		return nil, err
 	}
-	ski, err := subjectKeyID(t.PublicKey)
+	spki, ski, err := encodeKey(t.PublicKey)
 	if err != nil {
 		return nil, err
 	}
-	usage := x509.KeyUsageDigitalSignature
-	if _, ok := t.PublicKey.(*rsa.PublicKey); ok {
-		usage |= x509.KeyUsageKeyEncipherment
-	}
-	return &x509.Certificate{
-		SerialNumber:          serial,
-		NotBefore:             latest(now.Add(-a.cfg.Backdate), by.begin),
-		NotAfter:              earliest(now.Add(t.TTL), by.end),
-		KeyUsage:              usage,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		BasicConstraintsValid: true,
-		SubjectKeyId:          ski,
-		URIs:                  []*url.URL{t.ID.URL()},
-		DNSNames:              t.DNSNames,
+	_, isRSA := t.PublicKey.(*rsa.PublicKey)
+	return &leaf{
+		serial: serial,
+		// What is encoded has no fractions of a second.
+		notBefore:    latest(now.Add(-a.cfg.Backdate), by.begin).UTC().Truncate(time.Second),
+		notAfter:     earliest(now.Add(t.TTL), by.end).UTC().Truncate(time.Second),
+		encipherment: isRSA,
+		spki:         spki, subjectKeyID: ski,
+		id: t.ID.String(), dnsNames: t.DNSNames,
 	}, nil
 }
 

@@ -77,14 +77,22 @@ func ParseDER(der []byte) (*Request, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The key is judged before the signature is verified, which a huge key would make expensive.
-	key, err := publicKey(spki)
-	if err != nil {
-		return nil, err
-	}
 	parsed, err := x509.ParseCertificateRequest(der)
 	if err != nil {
+		if _, err := readKey(spki); err != nil {
+			return nil, err // it was the key
+		}
 		return nil, refuse(Malformed, "%v", err)
+	}
+	key := parsed.PublicKey
+	if key == nil { // crypto/x509 does not know the algorithm, and passes over it
+		if key, err = readKey(spki); err != nil {
+			return nil, err
+		}
+	}
+	// The key is judged before the signature is verified, which a huge key would make expensive.
+	if err := judge(key); err != nil {
+		return nil, err
 	}
 	if !slices.Contains(signatures, parsed.SignatureAlgorithm) {
 		return nil, refuse(WeakSignature, "signature algorithm %v", parsed.SignatureAlgorithm)

@@ -17,31 +17,36 @@ var signatures = []x509.SignatureAlgorithm{
 	x509.SHA256WithRSAPSS, x509.SHA384WithRSAPSS, x509.SHA512WithRSAPSS,
 }
 
-// publicKey reads and judges a SubjectPublicKeyInfo.
-func publicKey(spki []byte) (any, error) {
+// readKey reads a SubjectPublicKeyInfo.
+func readKey(spki []byte) (any, error) {
 	key, err := x509.ParsePKIXPublicKey(spki)
 	if err != nil {
 		return nil, refuse(UnsupportedKey, "%v", err)
 	}
+	return key, nil
+}
+
+// judge refuses a key that is weak, or not of a kind that everybody speaks.
+func judge(key any) error {
 	switch k := key.(type) {
 	case *ecdsa.PublicKey:
 		if k.Curve != elliptic.P256() && k.Curve != elliptic.P384() {
-			return nil, refuse(UnsupportedKey, "ECDSA on %s; use P-256 or P-384", k.Curve.Params().Name)
+			return refuse(UnsupportedKey, "ECDSA on %s; use P-256 or P-384", k.Curve.Params().Name)
 		}
 	case ed25519.PublicKey:
 	case *rsa.PublicKey:
 		bits := k.N.BitLen()
 		if bits < minRSA {
-			return nil, refuse(WeakKey, "RSA of %d bits; use %d or more", bits, minRSA)
+			return refuse(WeakKey, "RSA of %d bits; use %d or more", bits, minRSA)
 		}
 		if bits > maxRSA {
-			return nil, refuse(UnsupportedKey, "RSA of %d bits; use %d or fewer", bits, maxRSA)
+			return refuse(UnsupportedKey, "RSA of %d bits; use %d or fewer", bits, maxRSA)
 		}
 		if k.E < 1<<16+1 || k.E&1 == 0 || k.N.Bit(0) == 0 {
-			return nil, refuse(WeakKey, "RSA with exponent %d; use 65537", k.E)
+			return refuse(WeakKey, "RSA with exponent %d; use 65537", k.E)
 		}
 	default:
-		return nil, refuse(UnsupportedKey, "a key of type %T", key)
+		return refuse(UnsupportedKey, "a key of type %T", key)
 	}
-	return key, nil
+	return nil
 }

@@ -31,7 +31,7 @@ const (
 
 // Authority signs (*authority.Authority).
 type Authority interface {
-	SignX509(authority.X509Template) (authority.X509, error)
+	SignDER(authority.X509Template) (authority.DER, error)
 	SignJWT(authority.JWTTemplate) (token string, expires time.Time, err error)
 	State() authority.State
 }

@@ -33,7 +33,7 @@ func (i istioService) CreateCertificate(ctx context.Context, request *istio.Isti
 	return &istio.IstioCertificateResponse{CertChain: chain(svid.Raw, s.cfg.Authority.State())}, nil
 }
 
-func (i istioService) create(ctx context.Context, request *istio.IstioCertificateRequest, r *record) (svid authority.X509, f *refusal) {
+func (i istioService) create(ctx context.Context, request *istio.IstioCertificateRequest, r *record) (svid authority.DER, f *refusal) {
 	s := i.s
 	c, leave, f := s.caller(ctx, r)
 	if f != nil {

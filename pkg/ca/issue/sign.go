@@ -2,7 +2,6 @@ package issue
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"slices"
 	"time"
@@ -56,51 +55,50 @@ func (s *Service) SignX509(ctx context.Context, request *cav1.SignX509Request) (
 }
 
 // one decides about one certificate of a batch and has it signed.
-func (s *Service) one(ctx context.Context, g *grants, want *cav1.X509Request, r *record) (authority.X509, *refusal) {
+func (s *Service) one(ctx context.Context, g *grants, want *cav1.X509Request, r *record) (authority.DER, *refusal) {
 	began := time.Now()
 	to, f := g.subject(ctx, want.GetSubject(), r)
 	if f != nil {
-		return authority.X509{}, f
+		return authority.DER{}, f
 	}
 	r.identity = to.id.String()
 	ttl, f := askedTTL(want.GetTtl())
 	if f != nil {
-		return authority.X509{}, f
+		return authority.DER{}, f
 	}
 	if f := s.dnsNames(to, want.GetDnsNames()); f != nil {
-		return authority.X509{}, f
+		return authority.DER{}, f
 	}
 	request, err := csr.ParseDER(want.GetCsr())
 	if err != nil {
-		return authority.X509{}, badCSR(err)
+		return authority.DER{}, badCSR(err)
 	}
 	return s.sign(ctx, to, request, want.GetDnsNames(), ttl, began, r)
 }
 
 // sign has a certificate signed that was granted.
-func (s *Service) sign(ctx context.Context, to grant, request *csr.Request, dnsNames []string, ttl time.Duration, began time.Time, r *record) (authority.X509, *refusal) {
+func (s *Service) sign(ctx context.Context, to grant, request *csr.Request, dnsNames []string, ttl time.Duration, began time.Time, r *record) (authority.DER, *refusal) {
 	if err := request.Check(to.id, dnsNames); err != nil {
-		return authority.X509{}, badCSR(err)
+		return authority.DER{}, badCSR(err)
 	}
-	svid, err := s.cfg.Authority.SignX509(authority.X509Template{
+	svid, err := s.cfg.Authority.SignDER(authority.X509Template{
 		ID: to.id, PublicKey: request.PublicKey, DNSNames: dnsNames,
 		TTL: bound(ttl, s.cfg.Policy.TTL, s.cfg.Policy.MinTTL, s.cfg.Policy.MaxTTL),
 	})
 	if err != nil {
-		return authority.X509{}, unsigned(err)
+		return authority.DER{}, unsigned(err)
 	}
-	leaf := svid.Chain[0]
-	r.serial, r.notAfter, r.authority = leaf.SerialNumber.Text(16), svid.NotAfter, svid.Authority
-	s.note(to, leaf, r)
+	r.serial, r.notAfter, r.authority = svid.Serial, svid.NotAfter, svid.Authority
+	s.note(to, svid, r)
 	s.metrics.latency.WithLabelValues(to.kind).Observe(time.Since(began).Seconds())
 	s.allow(ctx, r)
 	return svid, nil
 }
 
-func (s *Service) note(to grant, leaf *x509.Certificate, r *record) {
+func (s *Service) note(to grant, svid authority.DER, r *record) {
 	e := ledger.Entry{
 		Identity: r.identity, Node: to.node, Serial: r.serial,
-		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter, Authority: r.authority,
+		NotBefore: svid.NotBefore, NotAfter: svid.NotAfter, Authority: r.authority,
 	}
 	if to.pod != nil {
 		e.Pod = to.pod.Namespace + "/" + to.pod.Name
