@@ -106,6 +106,17 @@ func (w *caWorld) RunsOn(node, namespace, account string) bool {
 	return false
 }
 
+// Runs implements ca.Directory.
+func (w *caWorld) Runs(namespace, account string) bool {
+	list, _ := w.pods.Pods(namespace).List(labels.Everything())
+	for _, p := range list {
+		if q, ok := w.Pod(namespace, p.Name); ok && q.Node != "" && q.ServiceAccount == account {
+			return true
+		}
+	}
+	return false
+}
+
 // Node implements ca.Directory.
 func (w *caWorld) Node(name string) (string, bool) {
 	n, err := w.nodes.Get(name)

@@ -72,6 +72,8 @@ type Directory interface {
 	Pod(namespace, name string) (Pod, bool)
 	// RunsOn tells whether a pod of the ServiceAccount that has not finished is bound to the node.
 	RunsOn(node, namespace, serviceAccount string) bool
+	// Runs tells whether a pod of the ServiceAccount that has not finished is bound to any node.
+	Runs(namespace, serviceAccount string) bool
 	// Node gives a node's UID; false when there is none of that name.
 	Node(name string) (uid string, ok bool)
 	// Gateway tells whether a Gateway exists and is served on the node.

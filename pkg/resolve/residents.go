@@ -19,6 +19,8 @@ type Residents struct {
 	ByUID *table.Index[*Resident]
 	// Places are the "<node>/<namespace>/<service account>" that have such a pod.
 	Places *table.Derived[bool]
+	// Accounts are the "<namespace>/<service account>" that have such a pod on any node.
+	Accounts *table.Derived[bool]
 	// NodeUIDs are the UIDs of the cluster's nodes, by name.
 	NodeUIDs *table.Derived[string]
 	// Selectors are the Services that select pods, by key.
@@ -72,6 +74,12 @@ func newResidents(e *table.Engine, in *Inputs) *Residents {
 	out.Places = table.NewDerived(e, "inhabited places", func(r *table.Reader, key string) (bool, bool) {
 		return true, table.Any(r, byPlace, key)
 	}, []table.Trigger{byPlace}, table.UrgentStage())
+	byAccount := table.NewIndex(out.Pods, "residents by account", func(_ string, p *Resident) []string {
+		return []string{model.Key(p.Namespace, p.ServiceAccount)}
+	})
+	out.Accounts = table.NewDerived(e, "inhabited accounts", func(r *table.Reader, key string) (bool, bool) {
+		return true, table.Any(r, byAccount, key)
+	}, []table.Trigger{byAccount}, table.UrgentStage())
 	return out
 }
 

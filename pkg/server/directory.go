@@ -16,6 +16,7 @@ type directory struct {
 	domain    string // the cluster's
 	pods      *table.Output[*resolve.Resident]
 	places    *table.Output[bool]
+	accounts  *table.Output[bool]
 	nodes     *table.Output[string]
 	selectors *table.Output[*resolve.Selector]
 	gateways  *table.Output[bool]
@@ -24,7 +25,8 @@ type directory struct {
 func newDirectory(e *table.Engine, res *resolve.Resolved) *directory {
 	return &directory{
 		engine: e, domain: res.Config.ClusterDomain,
-		pods: table.Publish(res.Residents.Pods), places: table.Publish(res.Residents.Places), nodes: table.Publish(res.Residents.NodeUIDs),
+		pods: table.Publish(res.Residents.Pods), places: table.Publish(res.Residents.Places),
+		accounts: table.Publish(res.Residents.Accounts), nodes: table.Publish(res.Residents.NodeUIDs),
 		selectors: table.Publish(res.Residents.Selectors), gateways: table.Publish(res.Residents.Gateways),
 	}
 }
@@ -46,6 +48,15 @@ func (d *directory) RunsOn(node, namespace, serviceAccount string) bool {
 		return false
 	}
 	_, ok := d.places.Get(d.engine.Snapshot(), resolve.Place(node, namespace, serviceAccount))
+	return ok
+}
+
+// Runs implements ca.Directory.
+func (d *directory) Runs(namespace, serviceAccount string) bool {
+	if namespace == "" || serviceAccount == "" {
+		return false
+	}
+	_, ok := d.accounts.Get(d.engine.Snapshot(), model.Key(namespace, serviceAccount))
 	return ok
 }
 

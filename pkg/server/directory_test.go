@@ -37,7 +37,7 @@ func nodeOf(name, uid string) *model.Node {
 func TestDirectory(t *testing.T) {
 	f := NewFlow(resolve.DefaultConfig(), table.Options{Strict: true})
 	d := f.Directory()
-	if _, ok := d.Node("a"); ok || d.RunsOn("a", "prod", "web") {
+	if _, ok := d.Node("a"); ok || d.RunsOn("a", "prod", "web") || d.Runs("prod", "web") {
 		t.Error("an empty directory knows somebody")
 	}
 	svc := func(ns, name string, selector map[string]string) *model.Service {
@@ -75,6 +75,11 @@ func TestDirectory(t *testing.T) {
 		{"other node", d.RunsOn("b", "prod", "web"), false},
 		{"other account", d.RunsOn("a", "prod", "late"), false},
 		{"unbound", d.RunsOn("", "prod", "late"), false},
+		{"runs anywhere", d.Runs("prod", "web"), true},
+		{"unbound, anywhere", d.Runs("prod", "late"), false},
+		{"of another namespace", d.Runs("prod2", "web"), false},
+		{"of nobody", d.Runs("prod", ""), false},
+		{"of nowhere", d.Runs("", "web"), false},
 		{"gateway", d.Gateway("a", "edge", "in"), true},
 		{"another controller's gateway", d.Gateway("a", "edge", "foreign"), false},
 		{"gateway on an unknown node", d.Gateway("b", "edge", "in"), false},
@@ -85,7 +90,7 @@ func TestDirectory(t *testing.T) {
 		}
 	}
 	apply(source.Update{Ref: ref("", "Pod", "prod", "web-1")}, put(nodeOf("a", "uid-a2")))
-	if _, ok := d.Pod("prod", "web-1"); ok || d.RunsOn("a", "prod", "web") || d.DNSNames("prod", "web-1") != nil {
+	if _, ok := d.Pod("prod", "web-1"); ok || d.RunsOn("a", "prod", "web") || d.Runs("prod", "web") || d.DNSNames("prod", "web-1") != nil {
 		t.Error("a pod that is gone is still known")
 	}
 	if uid, _ := d.Node("a"); uid != "uid-a2" {

@@ -44,6 +44,14 @@ type identified struct {
 
 func newIdentified(t *testing.T) *identified {
 	t.Helper()
+	i := newUnread(t)
+	i.read()
+	return i
+}
+
+// newUnread is a server whose source has told nothing yet.
+func newUnread(t *testing.T) *identified {
+	t.Helper()
 	dir := t.TempDir()
 	keys, src := store.NewMemory(), scripted{make(chan source.Sink)}
 	i := &identified{T: t, roots: filepath.Join(dir, "root-cert.pem")}
@@ -73,18 +81,19 @@ func newIdentified(t *testing.T) *identified {
 	})
 	<-i.authority.Ready()
 	i.sink = <-src.sink
+	eventually(t, func() error { _, err := i.identity.transport.GetCertificate(nil); return err })
+	return i
+}
+
+// read has the source tell all.
+func (i *identified) read() {
+	i.Helper()
 	i.sink.Apply([]source.Update{
 		put(nodeOf("a", "uid-a")), put(nodeOf("b", "uid-b")),
 		put(podOn("a", "prod", "web", "web", nil)), put(podOn("b", "prod", "db", "db", nil)),
 	}, source.Position{Seen: 1, Complete: 1})
 	i.sink.Synced()
-	eventually(t, func() error {
-		if _, err := i.identity.transport.GetCertificate(nil); err != nil {
-			return err
-		}
-		return i.trusted()
-	})
-	return i
+	eventually(i.T, i.trusted)
 }
 
 // as connects with an identity; with none for "".

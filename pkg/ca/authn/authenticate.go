@@ -118,7 +118,7 @@ func (a *Authn) authenticate(ctx context.Context) (*ca.Caller, *Refusal) {
 	case found:
 		return a.token(ctx, token)
 	case len(tls.State.PeerCertificates) > 0:
-		return a.certificate(tls.State.PeerCertificates)
+		return a.certificate(ctx, tls.State.PeerCertificates)
 	}
 	return nil, refuse(NoCredential, "neither a certificate nor a token")
 }

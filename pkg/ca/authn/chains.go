@@ -4,28 +4,32 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"slices"
+	"sync/atomic"
 	"time"
 )
 
 // chains remembers which certificates lead to which roots, because a signature costs more than all the rest of a call.
 type chains struct {
-	known *lru[[sha256.Size]byte, path]
+	known *lru[[sha256.Size]byte, *path]
 }
 
 // path is a verified chain: with other roots, or after until, it is verified again.
 type path struct {
 	roots []*x509.Certificate
 	until time.Time
+	// seen says that a pod of its workload has been found once: when there is none now, they are gone, and not too new.
+	seen atomic.Bool
 }
 
 const maxChains = 1 << 14
 
-func newChains() *chains { return &chains{newLRU[[sha256.Size]byte, path](maxChains)} }
+func newChains() *chains { return &chains{newLRU[[sha256.Size]byte, *path](maxChains)} }
 
-func (c *chains) verify(chain, roots []*x509.Certificate, now time.Time) error {
+func (c *chains) verify(chain, roots []*x509.Certificate, now time.Time) (*path, error) {
 	key := digest(chain)
-	if p, ok := c.known.get(key); ok && now.Before(p.until) && slices.Equal(p.roots, roots) {
-		return nil
+	was, ok := c.known.get(key)
+	if ok && now.Before(was.until) && slices.Equal(was.roots, roots) {
+		return was, nil
 	}
 	options := x509.VerifyOptions{
 		Roots: pool(roots), Intermediates: pool(chain[1:]), CurrentTime: now,
@@ -33,7 +37,7 @@ func (c *chains) verify(chain, roots []*x509.Certificate, now time.Time) error {
 	}
 	paths, err := chain[0].Verify(options)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	until := paths[0][0].NotAfter
 	for _, parent := range paths[0] {
@@ -41,8 +45,12 @@ func (c *chains) verify(chain, roots []*x509.Certificate, now time.Time) error {
 			until = parent.NotAfter
 		}
 	}
-	c.known.put(key, path{roots, until})
-	return nil
+	p := &path{roots: roots, until: until}
+	if was != nil {
+		p.seen.Store(was.seen.Load())
+	}
+	c.known.put(key, p)
+	return p, nil
 }
 
 func pool(certificates []*x509.Certificate) *x509.CertPool {

@@ -40,6 +40,8 @@ const (
 	NodeUnknown       Reason = "node-unknown"
 	NodeUID           Reason = "node-uid"
 	IdentityGrammar   Reason = "identity-grammar"
+	// IdentityNotRunning is of a workload's certificate: no pod of its ServiceAccount runs any more, or none is seen yet.
+	IdentityNotRunning Reason = "identity-not-running"
 )
 
 // Refusal is the error of Authenticate. As a gRPC status it tells the caller nothing; Error is for the log.

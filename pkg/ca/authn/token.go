@@ -29,8 +29,14 @@ func (a *Authn) token(ctx context.Context, token string) (*ca.Caller, *Refusal) 
 }
 
 func (a *Authn) bearer(ctx context.Context, b *believed) (*ca.Caller, *Refusal) {
-	c, r, perhaps := a.running(b)
-	if r == nil || !perhaps || b.seen.Load() || a.cfg.Now().Sub(b.issued) > podNew {
+	fresh := !b.seen.Load() && a.cfg.Now().Sub(b.issued) <= podNew
+	return a.await(ctx, fresh, func() (*ca.Caller, *Refusal, bool) { return a.running(b) })
+}
+
+// await asks about a caller; of one that is fresh it asks again for a while where the caller may be ahead of what is known here.
+func (a *Authn) await(ctx context.Context, fresh bool, ask func() (c *ca.Caller, r *Refusal, perhaps bool)) (*ca.Caller, *Refusal) {
+	c, r, perhaps := ask()
+	if r == nil || !perhaps || !fresh {
 		return c, r
 	}
 	timeout, poll := time.NewTimer(podWait), time.NewTicker(podPoll)
@@ -44,7 +50,7 @@ func (a *Authn) bearer(ctx context.Context, b *believed) (*ca.Caller, *Refusal) 
 			return nil, later(r.Reason, "%s, for %s", r.Detail, podWait)
 		case <-poll.C:
 		}
-		if c, r, perhaps = a.running(b); r == nil || !perhaps {
+		if c, r, perhaps = ask(); r == nil || !perhaps {
 			return c, r
 		}
 	}
@@ -60,7 +66,7 @@ func (a *Authn) running(b *believed) (c *ca.Caller, r *Refusal, perhaps bool) {
 		return nil, refuse(PodUID, "pod %s/%s has UID %s", b.pod.Namespace, b.pod.Name, pod.UID), true
 	case pod.ServiceAccount != b.pod.ServiceAccount:
 		return nil, refuse(PodServiceAccount, "pod %s/%s has ServiceAccount %s", b.pod.Namespace, b.pod.Name, pod.ServiceAccount), false
-	case b.node.Name != "" && pod.Node != b.node.Name:
+	case pod.Node == "" || b.node.Name != "" && pod.Node != b.node.Name:
 		return nil, refuse(PodNode, "pod %s/%s is on node %q, not %q", b.pod.Namespace, b.pod.Name, pod.Node, b.node.Name), pod.Node == ""
 	}
 	id, err := ca.WorkloadID(a.cfg.TrustDomain, pod.Namespace, pod.ServiceAccount)

@@ -52,7 +52,12 @@ func (p *pods) set(name, uid string) {
 	defer p.mu.Unlock()
 	p.uid[name] = uid
 }
-func (*pods) RunsOn(string, string, string) bool  { return false }
+func (*pods) RunsOn(string, string, string) bool { return false }
+func (p *pods) Runs(_, account string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return account == "web" && len(p.uid) > 0
+}
 func (*pods) Node(string) (string, bool)          { return "uid-n1", true }
 func (*pods) Gateway(string, string, string) bool { return false }
 func (*pods) DNSNames(string, string) []string    { return nil }

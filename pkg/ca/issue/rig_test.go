@@ -78,6 +78,17 @@ func (w *world) RunsOn(node, namespace, account string) bool {
 	return false
 }
 
+func (w *world) Runs(namespace, account string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.pods {
+		if p.Node != "" && p.Namespace == namespace && p.ServiceAccount == account {
+			return true
+		}
+	}
+	return false
+}
+
 func (w *world) Node(name string) (string, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -229,7 +240,7 @@ func (r *rig) serve() {
 	go func() { done <- server.Serve(lis) }()
 	r.Cleanup(func() {
 		server.Stop()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !errors.Is(err, grpc.ErrServerStopped) { // that of a test which ended before it served
 			r.Error(err)
 		}
 	})

@@ -46,6 +46,7 @@ type cluster struct {
 
 func (c *cluster) Pod(string, string) (ca.Pod, bool)   { return ca.Pod{}, false }
 func (c *cluster) RunsOn(string, string, string) bool  { return false }
+func (c *cluster) Runs(_, account string) bool         { return account != "gone" }
 func (c *cluster) Gateway(string, string, string) bool { return false }
 func (c *cluster) DNSNames(string, string) []string    { return nil }
 func (c *cluster) Node(name string) (string, bool) {
