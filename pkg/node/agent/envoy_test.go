@@ -33,7 +33,8 @@ static_resources:
       transport_socket: {name: tls, typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext,
         require_client_certificate: true, disable_stateless_session_resumption: true, common_tls_context: {tls_params: {tls_maximum_protocol_version: TLSv1_3},
         tls_certificate_sds_secret_configs: [{name: in/spiffe://cluster.local/ns/shop/sa/sa-a, sds_config: &sds {resource_api_version: V3, initial_fetch_timeout: 0s,
-          api_config_source: {api_type: DELTA_GRPC, transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: sds}}]}}}],
+          api_config_source: {api_type: DELTA_GRPC, transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: sds,
+            retry_policy: {retry_back_off: {base_interval: 0.1s, max_interval: 1s}}}}]}}}],
         validation_context_sds_secret_config: {name: fairlead/bundles, sds_config: *sds}}}}
   - name: out
     address: {socket_address: {address: 127.0.0.1, port_value: 0}}
