@@ -72,6 +72,7 @@ type Service struct {
 	cfg     Config
 	metrics *metrics
 	gate    *gate
+	desk    *desk
 }
 
 // New gives a Service; Register makes it answer.
@@ -96,7 +97,7 @@ func New(cfg Config) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{cfg: cfg, metrics: m, gate: newGate()}, nil
+	return &Service{cfg: cfg, metrics: m, gate: newGate(), desk: newDesk()}, nil
 }
 
 // Register makes a gRPC server answer for fairlead.ca.v1.CertificateAuthority and istio.v1.auth.IstioCertificateService.

@@ -54,12 +54,18 @@ func (i istioService) create(ctx context.Context, request *istio.IstioCertificat
 	if seconds < 0 {
 		return svid, invalid(TTL, "a TTL of %d s is asked", seconds)
 	}
-	parsed, err := csr.ParsePEM([]byte(request.GetCsr()))
-	if err != nil {
-		return svid, badCSR(err)
-	}
 	ttl := time.Duration(min(seconds, math.MaxInt32)) * time.Second
-	return s.sign(ctx, to, parsed, nil, ttl, began, r)
+	if err := s.desk.work(ctx, 1, func(int) {
+		parsed, err := csr.ParsePEM([]byte(request.GetCsr()))
+		if err != nil {
+			f = badCSR(err)
+			return
+		}
+		svid, f = s.sign(ctx, to, parsed, nil, ttl, began, r)
+	}); err != nil {
+		return svid, busy(err)
+	}
+	return svid, f
 }
 
 // chain is a certificate with its intermediates, then in one element every root that is trusted: a client takes the last

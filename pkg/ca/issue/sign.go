@@ -32,15 +32,23 @@ func (s *Service) SignX509(ctx context.Context, request *cav1.SignX509Request) (
 		return nil, f.status()
 	}
 	g := s.grants(c)
-	response := &cav1.SignX509Response{Results: make([]*cav1.X509Result, n)}
+	pieces := make([]piece, n)
 	for i, one := range request.GetCertificates() {
 		if err := ctx.Err(); err != nil {
 			return nil, err // nobody waits for the rest
 		}
-		r := *r
-		svid, f := s.one(ctx, g, one, &r)
-		if f != nil {
-			s.refuse(ctx, &r, f)
+		p := &pieces[i]
+		p.began, p.record, p.want = time.Now(), *r, one
+		p.to, p.refusal = g.subject(ctx, one.GetSubject(), &p.record)
+	}
+	if err := s.desk.work(ctx, n, func(i int) { s.one(ctx, &pieces[i]) }); err != nil {
+		return nil, err
+	}
+	response := &cav1.SignX509Response{Results: make([]*cav1.X509Result, n)}
+	for i := range pieces {
+		p := &pieces[i]
+		if f := p.refusal; f != nil {
+			s.refuse(ctx, &p.record, f)
 			if f.reason == NoAuthority {
 				return nil, f.status()
 			}
@@ -48,32 +56,42 @@ func (s *Service) SignX509(ctx context.Context, request *cav1.SignX509Request) (
 			continue
 		}
 		response.Results[i] = &cav1.X509Result{Outcome: &cav1.X509Result_Svid{Svid: &cav1.X509SVID{
-			SpiffeId: r.identity, Chain: svid.Raw, NotAfter: timestamppb.New(svid.NotAfter), Authority: svid.Authority,
+			SpiffeId: p.record.identity, Chain: p.svid.Raw, NotAfter: timestamppb.New(p.svid.NotAfter), Authority: p.svid.Authority,
 		}}}
 	}
 	return response, nil
 }
 
-// one decides about one certificate of a batch and has it signed.
-func (s *Service) one(ctx context.Context, g *grants, want *cav1.X509Request, r *record) (authority.DER, *refusal) {
-	began := time.Now()
-	to, f := g.subject(ctx, want.GetSubject(), r)
+// piece is one certificate of a batch: what is asked, and what became of it.
+type piece struct {
+	want    *cav1.X509Request
+	to      grant
+	record  record
+	began   time.Time
+	svid    authority.DER
+	refusal *refusal
+}
+
+// one decides about one certificate of a batch whose subject has been decided about, and has it signed.
+func (s *Service) one(ctx context.Context, p *piece) {
+	if p.refusal != nil {
+		return
+	}
+	p.record.identity = p.to.id.String()
+	ttl, f := askedTTL(p.want.GetTtl())
+	if f == nil {
+		f = s.dnsNames(p.to, p.want.GetDnsNames())
+	}
 	if f != nil {
-		return authority.DER{}, f
+		p.refusal = f
+		return
 	}
-	r.identity = to.id.String()
-	ttl, f := askedTTL(want.GetTtl())
-	if f != nil {
-		return authority.DER{}, f
-	}
-	if f := s.dnsNames(to, want.GetDnsNames()); f != nil {
-		return authority.DER{}, f
-	}
-	request, err := csr.ParseDER(want.GetCsr())
+	request, err := csr.ParseDER(p.want.GetCsr())
 	if err != nil {
-		return authority.DER{}, badCSR(err)
+		p.refusal = badCSR(err)
+		return
 	}
-	return s.sign(ctx, to, request, want.GetDnsNames(), ttl, began, r)
+	p.svid, p.refusal = s.sign(ctx, p.to, request, p.want.GetDnsNames(), ttl, p.began, &p.record)
 }
 
 // sign has a certificate signed that was granted.
@@ -175,7 +193,14 @@ func (s *Service) signJWT(ctx context.Context, request *cav1.SignJWTRequest, r *
 	}
 	r.audience = fmt.Sprintf("%q", audience)
 	p := s.cfg.Policy
-	token, expires, err := s.cfg.Authority.SignJWT(authority.JWTTemplate{ID: to.id, Audience: audience, TTL: bound(ttl, p.JWTTTL, time.Second, p.MaxJWTTTL)})
+	var token string
+	var expires time.Time
+	var err error
+	if unserved := s.desk.work(ctx, 1, func(int) {
+		token, expires, err = s.cfg.Authority.SignJWT(authority.JWTTemplate{ID: to.id, Audience: audience, TTL: bound(ttl, p.JWTTTL, time.Second, p.MaxJWTTTL)})
+	}); unserved != nil {
+		return nil, busy(unserved)
+	}
 	if err != nil {
 		return nil, unsigned(err)
 	}
