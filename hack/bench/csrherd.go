@@ -103,6 +103,9 @@ func (b *csrBench) stampede(ctx context.Context, s *server, herd []*herder) (*He
 	if _, out.ReadyMB, err = memory(s.pid()); err != nil {
 		return nil, err
 	}
+	if err := b.heapProfile(ctx, s, "before the herd"); err != nil {
+		return nil, err
+	}
 	profiled := b.profiles(ctx, s, "herd")
 	before, err := cpuTime(s.pid())
 	if err != nil {
@@ -141,7 +144,7 @@ func (b *csrBench) stampede(ctx context.Context, s *server, herd []*herder) (*He
 	if why != nil {
 		progress("  one that failed: %v", why)
 	}
-	return out, errors.Join(err, profiled(), ctx.Err())
+	return out, errors.Join(err, profiled(), b.heapProfile(ctx, s, "after the herd"), ctx.Err())
 }
 
 // run gets the node's identity, and then those of its pods.

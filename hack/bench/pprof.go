@@ -32,10 +32,22 @@ func recordProfile(ctx context.Context, s *server, dir, name string, seconds int
 }
 
 func fetchProfile(ctx context.Context, s *server, dir, name string, seconds int) error {
+	return fetch(ctx, s, fmt.Sprintf("/debug/pprof/profile?seconds=%d", seconds), dir, name)
+}
+
+// heapProfile leaves in the folder what the server's memory is held by after a collection, when profiles are asked for.
+func (b *csrBench) heapProfile(ctx context.Context, s *server, name string) error {
+	if b.opts.profile == "" {
+		return nil
+	}
+	return fetch(ctx, s, "/debug/pprof/heap?gc=1", b.opts.profile, name+" heap")
+}
+
+func fetch(ctx context.Context, s *server, what, dir, name string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", s.admin, seconds), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.admin+what, nil)
 	if err != nil {
 		return err
 	}
