@@ -83,6 +83,9 @@ type Keeper struct {
 	bundles *node.Bundles
 	// arrived is closed when a pod comes, verifies when the bundles are others, changed when anything is.
 	arrived, verifies, changed chan struct{}
+	// recent are the identities that were others of late, in their order, after as many that are forgotten.
+	recent    []spiffeid.ID
+	forgotten uint64
 	// refused counts the calls that have failed as a whole since one did not; nothing is asked before paused ends.
 	refused int
 	paused  time.Time
@@ -133,7 +136,7 @@ func (k *Keeper) Update(put []Pod, gone []string) {
 		}
 		e.pods = e.pods.with(p.PodRef)
 		renew(&k.arrived)
-		k.touch()
+		k.nudge() // nothing is served of it yet that was not before
 	}
 }
 
@@ -147,9 +150,9 @@ func (k *Keeper) drop(uid string) {
 	e := k.entries[p.ID]
 	if e.pods = e.pods.without(uid); len(e.pods) == 0 {
 		delete(k.entries, p.ID)
+		k.touch(e)
 	}
 	renew(&e.changed)
-	k.touch()
 }
 
 // SetBundles takes in what others are verified with. An SVID of another authority than the one that signs now is renewed
@@ -168,7 +171,7 @@ func (k *Keeper) SetBundles(b *node.Bundles) {
 		renew(&e.changed)
 	}
 	renew(&k.verifies)
-	k.touch()
+	k.touch(nil)
 }
 
 // Resume says that a server is there: what waits because calls have failed is tried again soon.
@@ -216,27 +219,6 @@ func (k *Keeper) Bundles() (*node.Bundles, <-chan struct{}, error) {
 	return k.bundles, k.verifies, nil
 }
 
-// State is all that the node may serve at one moment.
-type State struct {
-	Node    *node.SVID // nil when there is none
-	SVIDs   map[spiffeid.ID]*node.SVID
-	Bundles *node.Bundles // nil when there are none
-}
-
-// State gives what there is, and a channel that is closed when it is another.
-func (k *Keeper) State() (State, <-chan struct{}) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	now := k.cfg.Wall()
-	s := State{Node: k.node.valid(now), SVIDs: make(map[spiffeid.ID]*node.SVID, len(k.entries)), Bundles: k.bundles}
-	for id, e := range k.entries {
-		if svid := e.valid(now); svid != nil {
-			s.SVIDs[id] = svid
-		}
-	}
-	return s, k.changed
-}
-
 // all calls fn for every entry, the node's first.
 func (k *Keeper) all(fn func(*entry) bool) {
 	if !fn(k.node) {
@@ -249,8 +231,11 @@ func (k *Keeper) all(fn func(*entry) bool) {
 	}
 }
 
-// touch says that something is another.
-func (k *Keeper) touch() {
+// touch says that an entry is another; nil for the bundles.
+func (k *Keeper) touch(e *entry) {
+	if e != nil && e != k.node {
+		k.record(e.id)
+	}
 	renew(&k.changed)
 	k.nudge()
 }

@@ -87,7 +87,7 @@ func TestLastPodTakesItsIdentityAlong(t *testing.T) {
 		if _, _, err := r.X509("b"); !errors.Is(err, node.ErrUnknown) {
 			t.Errorf("a pod that has gone: %v", err)
 		}
-		if s, _ := r.State(); len(s.SVIDs) != 0 {
+		if s, _ := r.Changes(0); len(s.SVIDs) != 0 {
 			t.Errorf("%d SVIDs without a pod", len(s.SVIDs))
 		}
 		r.Update([]keeper.Pod{nodetest.Pod("c", "web")}, nil)
@@ -107,7 +107,7 @@ func TestBatchesOfAHundred(t *testing.T) {
 		}
 		r.Update(pods, nil)
 		settle()
-		if s, _ := r.State(); len(s.SVIDs) != 250 {
+		if s, _ := r.Changes(0); len(s.SVIDs) != 250 {
 			t.Fatalf("%d of 250", len(s.SVIDs))
 		}
 		var sizes []int
@@ -144,10 +144,10 @@ func TestRenewalIsInTime(t *testing.T) {
 					t.Errorf("200 renewals between the ages of %s and %s: too close together", first, last)
 				}
 				key := map[string]bool{}
-				old, _ := r.State()
+				old, _ := r.Changes(0)
 				time.Sleep(ttl * 5 / 6)
 				settle()
-				now, _ := r.State()
+				now, _ := r.Changes(0)
 				for id, svid := range now.SVIDs {
 					if svid == old.SVIDs[id] {
 						t.Errorf("%s was not renewed", id)
@@ -184,7 +184,7 @@ func TestRotationRenewsSoonAndSpread(t *testing.T) {
 		r.SetBundles(r.signer.Bundles())
 		time.Sleep(3 * time.Minute)
 		settle()
-		s, _ := r.State()
+		s, _ := r.Changes(0)
 		for id, svid := range s.SVIDs {
 			if svid.Authority != next {
 				t.Fatalf("%s is of %s three minutes after %s signs", id, svid.Authority, next)
@@ -289,7 +289,7 @@ func TestEndedIsNeverServed(t *testing.T) {
 		if _, _, err := r.X509("a"); !errors.Is(err, node.ErrPending) {
 			t.Errorf("after its end: %v", err)
 		}
-		if s, _ := r.State(); s.SVIDs[svid.ID] != nil || s.Node != nil {
+		if s, _ := r.Changes(0); s.SVIDs[svid.ID] != nil || s.Node != nil {
 			t.Error("the state has what has ended")
 		}
 		if !closed(changed) {

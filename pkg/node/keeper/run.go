@@ -102,7 +102,7 @@ func (k *Keeper) expire(wall time.Time) {
 		k.metrics.lapsed.Inc()
 		e.svid = nil
 		renew(&e.changed)
-		renew(&k.changed)
+		k.touch(e)
 	}
 }
 
@@ -213,7 +213,7 @@ func (k *Keeper) settle(a ask, r *Result) {
 	k.metrics.renewals.WithLabelValues(outcome).Inc()
 	e.keep(svid, wall)
 	k.hasten(e)
-	k.touch()
+	k.touch(e)
 	k.cfg.Log.Info("SVID "+outcome, "id", svid.ID, "ends", e.notAfter, "authority", svid.Authority)
 }
 

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"fairlead.io/fairlead/pkg/node/keeper"
 	"fairlead.io/fairlead/pkg/node/nodetest"
 )
 
@@ -87,7 +86,7 @@ func TestNewBundlesDropNoConnection(t *testing.T) {
 	defer conn.Close()
 	next := r.ca.Trust()
 	for range 20 { // 20 bundles, each acknowledged
-		r.state.set(func(k *keeper.State) { k.Bundles = r.ca.Bundles() })
+		r.state.set(func(k *content) { k.Bundles = r.ca.Bundles() })
 		if err := s.Served(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -104,7 +103,7 @@ func TestNewBundlesDropNoConnection(t *testing.T) {
 		t.Errorf("a connection that was there: %v", err)
 	}
 	other := nodetest.NewAuthority(t)
-	r.state.set(func(k *keeper.State) { k.Bundles = other.Bundles() })
+	r.state.set(func(k *content) { k.Bundles = other.Bundles() })
 	if err := s.Served(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -154,7 +153,7 @@ func TestPodGoesAndComesAgain(t *testing.T) {
 	serve(t, r.state, r.socket)
 	r.begin(t)
 	eventually(t, "first request", r.get)
-	r.state.set(func(k *keeper.State) { delete(k.SVIDs, client) })
+	r.state.take(client)
 	eventually(t, "envoy gives up the secret", func() error {
 		if r.get() == nil {
 			return errors.New("a request is sent with the identity of a pod that has gone")
@@ -200,7 +199,7 @@ func TestAgentAway(t *testing.T) {
 			if got, err := r.shown(t, me); err != nil || !bytes.Equal(got.Raw, before.Raw) {
 				t.Errorf("before the new agent has anything: %v", err)
 			}
-			fresh.set(func(k *keeper.State) { k.Bundles = r.ca.Bundles() })
+			fresh.set(func(k *content) { k.Bundles = r.ca.Bundles() })
 			next := svid(t, r.ca, web)
 			fresh.give(next, svid(t, r.ca, client))
 			eventually(t, "the new agent's secret", func() error {

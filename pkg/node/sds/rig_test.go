@@ -41,25 +41,48 @@ const patience = 20 * time.Second
 // state is a Keeper whose state a test sets.
 type state struct {
 	mu      sync.Mutex
-	now     keeper.State
+	now     content
+	log     []spiffeid.ID // of changes
 	changed chan struct{}
 }
 
-func newState() *state { return &state{changed: make(chan struct{})} }
-
-func (s *state) State() (keeper.State, <-chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.now, s.changed
+type content struct {
+	Node    *node.SVID
+	SVIDs   map[spiffeid.ID]*node.SVID
+	Bundles *node.Bundles
 }
 
-func (s *state) set(fn func(*keeper.State)) {
+func newState() *state {
+	return &state{now: content{SVIDs: map[spiffeid.ID]*node.SVID{}}, changed: make(chan struct{})}
+}
+
+func (s *state) Changes(since uint64) (keeper.Changes, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.now.SVIDs = maps.Clone(s.now.SVIDs)
-	if s.now.SVIDs == nil {
-		s.now.SVIDs = map[spiffeid.ID]*node.SVID{}
+	c := keeper.Changes{Seq: uint64(len(s.log)) + 1, All: since == 0, Node: s.now.Node, Bundles: s.now.Bundles, SVIDs: map[spiffeid.ID]*node.SVID{}}
+	if c.All {
+		maps.Copy(c.SVIDs, s.now.SVIDs)
+	} else {
+		for _, id := range s.log[since-1:] {
+			c.SVIDs[id] = s.now.SVIDs[id]
+		}
 	}
+	return c, s.changed
+}
+
+func (s *state) Bundles() (*node.Bundles, <-chan struct{}, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.now.Bundles == nil {
+		return nil, s.changed, node.ErrPending
+	}
+	return s.now.Bundles, s.changed, nil
+}
+
+// set changes what is not an SVID.
+func (s *state) set(fn func(*content)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	fn(&s.now)
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -67,10 +90,19 @@ func (s *state) set(fn func(*keeper.State)) {
 
 // give has these SVIDs served.
 func (s *state) give(list ...*node.SVID) {
-	s.set(func(k *keeper.State) {
+	s.set(func(k *content) {
 		for _, svid := range list {
 			k.SVIDs[svid.ID] = svid
+			s.log = append(s.log, svid.ID)
 		}
+	})
+}
+
+// take takes an identity away.
+func (s *state) take(id spiffeid.ID) {
+	s.set(func(k *content) {
+		delete(k.SVIDs, id)
+		s.log = append(s.log, id)
 	})
 }
 
@@ -94,7 +126,7 @@ type served struct {
 }
 
 // serve runs an SDS server of a state until the end of the test, or stop.
-func serve(t *testing.T, s *state, path string) *served {
+func serve(t testing.TB, s *state, path string) *served {
 	t.Helper()
 	out := &served{Server: sds.New(sds.Config{Keeper: s})}
 	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
@@ -124,7 +156,7 @@ func serve(t *testing.T, s *state, path string) *served {
 }
 
 // folder is one whose path is short enough for a socket.
-func folder(t *testing.T) string {
+func folder(t testing.TB) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sds-")
 	if err != nil {
@@ -223,7 +255,7 @@ func start(t *testing.T, protocol string, give ...spiffeid.ID) *rig {
 	t.Helper()
 	dir := folder(t)
 	r := &rig{socket: filepath.Join(dir, "sds.sock"), state: newState(), ca: nodetest.NewAuthority(t)}
-	r.state.set(func(s *keeper.State) { s.Bundles = r.ca.Bundles() })
+	r.state.set(func(s *content) { s.Bundles = r.ca.Bundles() })
 	for _, id := range give {
 		r.state.give(svid(t, r.ca, id))
 	}

@@ -23,7 +23,6 @@ import (
 	"fairlead.io/fairlead/pkg/node"
 	"fairlead.io/fairlead/pkg/node/keeper"
 	"fairlead.io/fairlead/pkg/push"
-	"fairlead.io/fairlead/pkg/snapshot"
 )
 
 // Names of secrets.
@@ -48,7 +47,8 @@ type Config struct {
 
 // Keeper has what is served. A keeper.Keeper is one.
 type Keeper interface {
-	State() (keeper.State, <-chan struct{})
+	Changes(since uint64) (keeper.Changes, <-chan struct{})
+	Bundles() (*node.Bundles, <-chan struct{}, error)
 }
 
 // Server serves SDS: state of the world and delta, both also by the aggregated service.
@@ -56,7 +56,7 @@ type Server struct {
 	secret.UnimplementedSecretDiscoveryServiceServer
 
 	cfg    Config
-	source *snapshot.Static
+	source *source
 	push   *push.Server
 	acked  prometheus.Histogram
 	timing *semaphore.Weighted
@@ -76,7 +76,7 @@ func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{cfg: cfg, source: snapshot.NewStatic(), timing: semaphore.NewWeighted(1), turn: make(chan struct{})}
+	s := &Server{cfg: cfg, source: newSource(), timing: semaphore.NewWeighted(1), turn: make(chan struct{})}
 	s.acked = prometheus.NewHistogram(prometheus.HistogramOpts{
 		Name: "fairlead_node_svid_acknowledged_seconds", Help: "From a new SVID, or new bundles, to the acknowledgement of every Envoy stream that has asked for it.",
 		Buckets: []float64{.001, .002, .005, .01, .02, .05, .1, .5, 1, 5},
@@ -119,8 +119,8 @@ func (s *Server) Clients() []push.ClientInfo { return s.push.Clients() }
 func (s *Server) Served(ctx context.Context) error {
 	for {
 		published, turn := s.publishedNow()
-		if state, _ := s.cfg.Keeper.State(); state.Bundles == published {
-			break
+		if now, _, err := s.cfg.Keeper.Bundles(); err != nil || now == published {
+			break // without any there is nothing to wait for
 		}
 		select {
 		case <-ctx.Done():

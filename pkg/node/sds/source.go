@@ -1,202 +1,162 @@
 package sds
 
 import (
-	"bytes"
-	"context"
-	"crypto/x509"
-	"encoding/pem"
-	"fmt"
+	"hash/maphash"
+	"maps"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
-	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	tls "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	"github.com/spiffe/go-spiffe/v2/spiffeid"
-	"google.golang.org/protobuf/types/known/anypb"
-
 	"fairlead.io/fairlead/pkg/model"
-	"fairlead.io/fairlead/pkg/node"
-	"fairlead.io/fairlead/pkg/node/keeper"
 	"fairlead.io/fairlead/pkg/snapshot"
 )
 
-const secretType = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
-
-// What secrets are made from, to ask how far Envoy is with them.
-var (
-	bundlesOrigin = model.Ref{Kind: "TrustBundle"}
-	svidsOrigin   = model.Ref{Kind: "SVID"}
+const (
+	// shards is how many parts the secrets are in: a change copies those that it touches.
+	shards = 256
+	// history is how many publications the changed keys are remembered of.
+	history = 256
 )
 
-// publisher makes secrets of what the Keeper has. Only Run's goroutine touches it.
-type publisher struct {
-	source  *snapshot.Static
-	begun   bool
-	svids   map[string]*node.SVID // by name of the secret: what is published
-	bundles *node.Bundles
-	names   map[string]struct{} // of validation contexts
+// source is the snapshot.Source of secrets. Everything is at position 0: what an Envoy brings from a former agent is neither newer
+// nor older than what is here. Only one goroutine may update it.
+type source struct {
+	seed   maphash.Seed
+	latest atomic.Pointer[secrets]
+	ready  chan struct{}
 }
 
-func newPublisher(s *snapshot.Static) *publisher {
-	return &publisher{source: s, svids: map[string]*node.SVID{}, names: map[string]struct{}{}}
+func newSource() *source { return &source{seed: maphash.MakeSeed(), ready: make(chan struct{})} }
+
+// Latest implements snapshot.Source.
+func (s *source) Latest() snapshot.Snapshot {
+	if l := s.latest.Load(); l != nil {
+		return l
+	}
+	return nil
 }
 
-// Run publishes what the Keeper has, whenever it is another, until ctx ends.
-func (s *Server) Run(ctx context.Context) error {
-	defer s.waits.Wait()
-	p := newPublisher(s.source)
-	for {
-		state, changed := s.cfg.Keeper.State()
-		refs, err := p.publish(&state)
-		if err != nil {
-			return fmt.Errorf("serve SDS: %w", err)
+// Ready implements snapshot.Source.
+func (s *source) Ready() <-chan struct{} { return s.ready }
+
+// Want implements snapshot.Source: every snapshot is complete.
+func (*source) Want(uint64) bool { return true }
+
+// update publishes the latest snapshot with put and without del. Its work is that of what changes.
+func (s *source) update(put []*snapshot.Resource, del []snapshot.Key) {
+	old := s.latest.Load()
+	next := &secrets{of: s, seq: 1, at: time.Now(), newer: make(chan struct{})}
+	if old != nil {
+		next.seq, next.shards = old.seq+1, old.shards
+		next.log = old.log[max(0, len(old.log)-history+1):]
+	}
+	own := map[uint64]bool{} // shards that have been copied
+	shard := func(name string) map[string]*snapshot.Resource {
+		i := s.shard(name)
+		if !own[i] {
+			own[i] = true
+			fresh := make(map[string]*snapshot.Resource, len(next.shards[i])+1)
+			maps.Copy(fresh, next.shards[i])
+			next.shards[i] = fresh
 		}
-		s.setPublished(state.Bundles)
-		for _, ref := range refs {
-			s.time(ctx, ref)
+		return next.shards[i]
+	}
+	var changed []snapshot.Key
+	for _, k := range del {
+		if m := shard(k.Name); m[k.Name] != nil {
+			delete(m, k.Name)
+			changed = append(changed, k)
 		}
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-changed:
+	}
+	for _, r := range put {
+		if m := shard(r.Name); m[r.Name] == nil || m[r.Name].Hash != r.Hash {
+			m[r.Name] = r
+			changed = append(changed, snapshot.Key{Type: r.Type, Name: r.Name})
+		}
+	}
+	next.log = append(next.log, changed) // behind the end of what former snapshots see
+	s.latest.Store(next)
+	if old == nil {
+		close(s.ready)
+	} else {
+		close(old.newer)
+	}
+}
+
+func (s *source) shard(name string) uint64 { return maphash.String(s.seed, name) % shards }
+
+// secrets are those of one moment. They implement snapshot.Snapshot.
+type secrets struct {
+	of     *source
+	seq    uint64
+	at     time.Time
+	newer  chan struct{}
+	shards [shards]map[string]*snapshot.Resource
+	log    [][]snapshot.Key // log[len-1] are the changes of seq
+}
+
+func (s *secrets) Seq() uint64                   { return s.seq }
+func (s *secrets) Position() uint64              { return 0 }
+func (s *secrets) Complete() uint64              { return 0 }
+func (s *secrets) Newer() <-chan struct{}        { return s.newer }
+func (s *secrets) Published() time.Time          { return s.at }
+func (s *secrets) Scope(string) *model.NodeScope { return nil }
+
+func (s *secrets) Get(k snapshot.Key) *snapshot.Resource {
+	if k.Type != secretType || k.Variant != "" {
+		return nil
+	}
+	return s.shards[s.of.shard(k.Name)][k.Name]
+}
+
+func (s *secrets) Lookup(_ []string, typeURL, name string) *snapshot.Resource {
+	return s.Get(snapshot.Key{Type: typeURL, Name: name})
+}
+
+func (s *secrets) Shared(typeURL, name string) (*snapshot.Resource, bool) {
+	return s.Get(snapshot.Key{Type: typeURL, Name: name}), true
+}
+
+func (s *secrets) Range(typeURL string, fn func(*snapshot.Resource) bool) { s.Prefix(typeURL, "", fn) }
+
+func (s *secrets) Prefix(typeURL, prefix string, fn func(*snapshot.Resource) bool) {
+	if typeURL != secretType {
+		return
+	}
+	var all []*snapshot.Resource
+	for _, m := range s.shards {
+		for name, r := range m {
+			if strings.HasPrefix(name, prefix) {
+				all = append(all, r)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b *snapshot.Resource) int { return strings.Compare(a.Name, b.Name) })
+	for _, r := range all {
+		if !fn(r) {
+			return
 		}
 	}
 }
 
-// time measures how long the Envoys that are connected take for what was published now.
-func (s *Server) time(ctx context.Context, ref model.Ref) {
-	if !s.timing.TryAcquire(1) {
-		return // the former one is not acknowledged yet, and says how long it takes
+func (s *secrets) ChangesSince(seq uint64) ([]snapshot.Key, bool) {
+	if seq > s.seq || s.seq-seq > uint64(len(s.log)) {
+		return nil, false
 	}
-	began := time.Now()
-	s.waits.Go(func() {
-		defer s.timing.Release(1)
-		ctx, cancel := context.WithTimeout(ctx, timingEnds)
-		defer cancel()
-		if clients, err := s.acknowledged(ctx, ref); err == nil && clients > 0 {
-			s.acked.Observe(time.Since(began).Seconds())
-		}
-	})
-}
-
-// publish brings the source to a state in one step, and gives what has got another content. A pod that has gone takes its
-// secrets along; Envoy is told, and keeps nothing of it.
-func (p *publisher) publish(state *keeper.State) ([]model.Ref, error) {
-	var put []*snapshot.Resource
-	var del []snapshot.Key
-	var refs []model.Ref
-	now := make(map[string]*node.SVID, 2*len(state.SVIDs)+1)
-	if state.Node != nil {
-		now[NodeName] = state.Node
+	parts := s.log[len(s.log)-int(s.seq-seq):]
+	if len(parts) == 1 {
+		return slices.Clone(parts[0]), true
 	}
-	for id, svid := range state.SVIDs {
-		now[id.String()], now[ListenerPrefix+id.String()] = svid, svid
-	}
-	for name, svid := range now {
-		if p.svids[name] == svid {
-			continue
-		}
-		m, err := certificate(name, svid)
-		if err != nil {
-			return nil, err
-		}
-		r, err := snapshot.Encode(name, m, 0, svidsOrigin)
-		if err != nil {
-			return nil, err
-		}
-		put = append(put, r)
-	}
-	for name := range p.svids {
-		if _, ok := now[name]; !ok {
-			del = append(del, snapshot.Key{Type: secretType, Name: name})
+	seen := map[snapshot.Key]bool{}
+	var keys []snapshot.Key
+	for _, part := range parts {
+		for _, k := range part {
+			if !seen[k] {
+				seen[k] = true
+				keys = append(keys, k)
+			}
 		}
 	}
-	if len(put) > 0 {
-		refs = append(refs, svidsOrigin)
-	}
-	p.svids = now
-	if state.Bundles != nil && state.Bundles != p.bundles {
-		more, gone, err := p.contexts(state.Bundles)
-		if err != nil {
-			return nil, err
-		}
-		put, del, refs = append(put, more...), append(del, gone...), append(refs, bundlesOrigin)
-		p.bundles = state.Bundles
-	}
-	if len(put)+len(del) > 0 || !p.begun {
-		// All is at position 0: what an Envoy brings from a former agent is neither newer nor older than what is here.
-		p.source.Update(0, put, del...)
-		p.begun = true
-	}
-	return refs, nil
-}
-
-// contexts makes the validation contexts of bundles.
-func (p *publisher) contexts(b *node.Bundles) (put []*snapshot.Resource, gone []snapshot.Key, err error) {
-	domains := make([]spiffeid.TrustDomain, 0, len(b.X509))
-	for td := range b.X509 {
-		domains = append(domains, td)
-	}
-	slices.SortFunc(domains, func(a, b spiffeid.TrustDomain) int { return strings.Compare(a.Name(), b.Name()) })
-	spiffe := &tls.SPIFFECertValidatorConfig{}
-	names := map[string]struct{}{BundlesName: {}}
-	add := func(name string, ctx *tls.CertificateValidationContext) error {
-		r, err := snapshot.Encode(name, &tls.Secret{Name: name, Type: &tls.Secret_ValidationContext{ValidationContext: ctx}}, 0, bundlesOrigin)
-		put = append(put, r)
-		return err
-	}
-	for _, td := range domains {
-		if len(b.X509[td]) == 0 {
-			continue // Envoy takes no trust domain without roots: nothing verifies there
-		}
-		roots := inline(certificates(b.X509[td]))
-		spiffe.TrustDomains = append(spiffe.TrustDomains, &tls.SPIFFECertValidatorConfig_TrustDomain{Name: td.Name(), TrustBundle: roots})
-		name := BundlePrefix + td.Name()
-		names[name] = struct{}{}
-		if err := add(name, &tls.CertificateValidationContext{TrustedCa: roots}); err != nil {
-			return nil, nil, err
-		}
-	}
-	validator, err := anypb.New(spiffe)
-	if err != nil {
-		return nil, nil, fmt.Errorf("encode the SPIFFE validator: %w", err)
-	}
-	err = add(BundlesName, &tls.CertificateValidationContext{
-		CustomValidatorConfig: &core.TypedExtensionConfig{Name: "envoy.tls.cert_validator.spiffe", TypedConfig: validator},
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	for name := range p.names {
-		if _, ok := names[name]; !ok {
-			gone = append(gone, snapshot.Key{Type: secretType, Name: name})
-		}
-	}
-	p.names = names
-	return put, gone, nil
-}
-
-// certificate makes the secret of an SVID (TlsCertificate, common.proto).
-func certificate(name string, svid *node.SVID) (*tls.Secret, error) {
-	der, err := x509.MarshalPKCS8PrivateKey(svid.Key)
-	if err != nil {
-		return nil, fmt.Errorf("encode the key of %s: %w", svid.ID, err)
-	}
-	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	return &tls.Secret{Name: name, Type: &tls.Secret_TlsCertificate{TlsCertificate: &tls.TlsCertificate{
-		CertificateChain: inline(certificates(svid.Chain)), PrivateKey: inline(key),
-	}}}, nil
-}
-
-func certificates(list []*x509.Certificate) []byte {
-	var b bytes.Buffer
-	for _, c := range list {
-		b.Write(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
-	}
-	return b.Bytes()
-}
-
-func inline(b []byte) *core.DataSource {
-	return &core.DataSource{Specifier: &core.DataSource_InlineBytes{InlineBytes: b}}
+	return keys, true
 }
