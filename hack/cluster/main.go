@@ -108,7 +108,7 @@ func fairlead(name *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := install.Run(cmd.Context(), c, strconv.FormatInt(time.Now().Unix(), 36)); err != nil {
+			if err := install.Run(cmd.Context(), c, install.Config{Tag: strconv.FormatInt(time.Now().Unix(), 36)}); err != nil {
 				return err
 			}
 			return install.Wait(cmd.Context(), c)

@@ -116,7 +116,8 @@ func deleteNetns(name string) error {
 // its Node object stay. The kubelet goes first: it would start again what dies.
 func (n *Node) Down() error {
 	c := n.cluster
-	err := errors.Join(c.stop(n.daemon("kubelet"), 0), c.stop(n.daemon("kube-proxy"), 0), killNode(n.Cgroup), deleteNetns(n.Netns))
+	err := errors.Join(c.stop(n.daemon("kubelet"), 0), c.stop(n.daemon("kube-proxy"), 0), killNode(n.Cgroup), n.disconnect(),
+		deleteNetns(n.Netns))
 	if err != nil {
 		return fmt.Errorf("take down node %s: %w", n.Name, err)
 	}

@@ -103,9 +103,12 @@ func (c *Cluster) network() error {
 	return c.routes()
 }
 
+// link is the end of the node's link that is on the bridge.
+func (n *Node) link() string { return fmt.Sprintf("node%d", n.Index) }
+
 // connect gives the node a network namespace, and a link to the bridge.
 func (n *Node) connect() error {
-	cp, ns, link := n.cluster.controlPlaneNetns(), n.Netns, fmt.Sprintf("node%d", n.Index)
+	cp, ns, link := n.cluster.controlPlaneNetns(), n.Netns, n.link()
 	if err := addNetns(ns); err != nil {
 		return err
 	}
@@ -113,6 +116,15 @@ func (n *Node) connect() error {
 		return err
 	}
 	return ip(ns, "link set lo up", "addr add "+n.IP+"/24 dev eth0", "link set eth0 up", "route add default via "+controlPlaneIP)
+}
+
+// disconnect removes the link. It would go with the node's namespace, but in the kernel's own time, and the next one has its name.
+func (n *Node) disconnect() error {
+	cp := n.cluster.controlPlaneNetns()
+	if exec.Command("ip", "-netns", cp, "link", "show", n.link()).Run() != nil {
+		return nil // there is none
+	}
+	return ip(cp, "link del "+n.link())
 }
 
 // routes tells everybody that is up where the pods of every node are.

@@ -1,5 +1,5 @@
 // Package install puts this checkout's Fairlead on a cluster of package cluster, as config/install says: by an overlay that
-// changes the images and nothing else, as anybody would.
+// changes the images, and flags where a test must not wait, as anybody would.
 //
 // It is the line source → table → resolve → {translate, verdict} → snapshot → push → {Envoy, shim} → ACK/NACK as a whole, in
 // pods.
@@ -32,13 +32,45 @@ func Workloads() []string {
 	return []string{"deployment/fairlead", "daemonset/fairlead-node", "daemonset/fairlead-envoy"}
 }
 
-// Run builds, loads and applies; it does not wait for pods. tag tells versions of the image apart: the same one again does not
-// replace pods.
-func Run(ctx context.Context, c *cluster.Cluster, tag string) error {
-	if err := load(ctx, c, tag); err != nil {
+// Config is what may be chosen. Tag tells versions of the images apart: the same one again does not replace pods.
+type Config struct {
+	Tag string
+	// Bin is a folder where Build has been; Run builds by itself without it.
+	Bin string
+	// ServerFlags are further flags of the server.
+	ServerFlags []string
+}
+
+// binaries are those of this module that the image holds.
+var binaries = []string{"fairlead", "fairlead-node"}
+
+// Build compiles this checkout's programs into a folder.
+func Build(ctx context.Context, dir string) error {
+	for _, name := range binaries {
+		if _, err := cluster.Build(ctx, dir, "./cmd/"+name); err != nil {
+			return fmt.Errorf("install fairlead: %w", err)
+		}
+	}
+	return nil
+}
+
+// Run builds, loads and applies; it does not wait for pods.
+func Run(ctx context.Context, c *cluster.Cluster, cfg Config) error {
+	if cfg.Bin == "" {
+		dir, err := os.MkdirTemp("", "fairlead-image-")
+		if err != nil {
+			return fmt.Errorf("install fairlead: %w", err)
+		}
+		defer os.RemoveAll(dir)
+		cfg.Bin = dir
+		if err := Build(ctx, dir); err != nil {
+			return err
+		}
+	}
+	if err := load(ctx, c, cfg); err != nil {
 		return fmt.Errorf("install fairlead: %w", err)
 	}
-	dir, err := Overlay(ctx, tag)
+	dir, err := Overlay(ctx, cfg)
 	if err != nil {
 		return fmt.Errorf("install fairlead: %w", err)
 	}
@@ -60,17 +92,10 @@ func Wait(ctx context.Context, c *cluster.Cluster) error {
 }
 
 // load packs the image that the Dockerfile describes, and an Envoy with the libraries of this machine.
-func load(ctx context.Context, c *cluster.Cluster, tag string) error {
-	dir, err := os.MkdirTemp("", "fairlead-image-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
+func load(ctx context.Context, c *cluster.Cluster, cfg Config) error {
 	files := map[string]string{}
-	for _, name := range []string{"fairlead", "fairlead-node"} {
-		if files["/usr/local/bin/"+name], err = cluster.Build(ctx, dir, "./cmd/"+name); err != nil {
-			return err
-		}
+	for _, name := range binaries {
+		files["/usr/local/bin/"+name] = filepath.Join(cfg.Bin, name)
 	}
 	envoy, err := process.Find("envoy-"+bootstrap.EnvoyVersion, "")
 	if err != nil {
@@ -83,16 +108,16 @@ func load(ctx context.Context, c *cluster.Cluster, tag string) error {
 	envoyFiles["/usr/local/bin/envoy"] = envoy
 	return errors.Join(
 		c.Load(ctx, cluster.Image{
-			Refs: []string{image + ":" + tag}, Entrypoint: []string{"/usr/local/bin/fairlead"}, Cmd: []string{"serve", "--source=kube"},
+			Refs: []string{image + ":" + cfg.Tag}, Entrypoint: []string{"/usr/local/bin/fairlead"}, Cmd: []string{"serve", "--source=kube"},
 			User: "65532:65532", Files: files,
 		}),
 		c.Load(ctx, cluster.Image{
-			Refs: []string{envoyImage + ":" + tag}, Entrypoint: []string{"/usr/local/bin/envoy"}, User: "65532:65532", Files: envoyFiles,
+			Refs: []string{envoyImage + ":" + cfg.Tag}, Entrypoint: []string{"/usr/local/bin/envoy"}, User: "65532:65532", Files: envoyFiles,
 		}))
 }
 
-// Overlay writes a kustomization of config/install with the images of Run; the caller removes the folder.
-func Overlay(ctx context.Context, tag string) (dir string, err error) {
+// Overlay writes a kustomization of config/install with the images and flags of Run; the caller removes the folder.
+func Overlay(ctx context.Context, cfg Config) (dir string, err error) {
 	root, err := moduleRoot(ctx)
 	if err != nil {
 		return "", err
@@ -110,7 +135,13 @@ resources: [%s]
 images:
 - {name: fairlead, newName: %s, newTag: %s}
 - {name: envoyproxy/envoy, newName: %s, newTag: %s}
-`, base, image, tag, envoyImage, tag)
+`, base, image, cfg.Tag, envoyImage, cfg.Tag)
+	for i, flag := range cfg.ServerFlags {
+		if i == 0 {
+			text += "patches:\n- target: {kind: Deployment, name: fairlead}\n  patch: |-\n"
+		}
+		text += fmt.Sprintf("    - {op: add, path: /spec/template/spec/containers/0/args/-, value: %q}\n", flag)
+	}
 	return dir, os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(text), 0o600)
 }
 

@@ -2,8 +2,10 @@ package install_test
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
-	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -15,53 +17,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// world has a server on the first node and a client on the second one, each with an account of its own.
-const world = `
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: server}
----
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: client}
----
-apiVersion: v1
-kind: Service
-metadata: {name: server}
-spec: {selector: {app: server}, ports: [{port: 8443}]}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: server, labels: {app: server}}
-spec:
-  serviceAccountName: server
-  nodeName: NODE1
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: server
-    image: fairlead.test/probe:1
-    imagePullPolicy: Never
-    args: [tls-serve, "unix:///spiffe/api.sock", ":8443"]
-    readinessProbe: {tcpSocket: {port: 8443}, periodSeconds: 1}
-    volumeMounts: [{name: spiffe, mountPath: /spiffe, readOnly: true}]
-  volumes: [{name: spiffe, hostPath: {path: /run/fairlead/workload, type: Directory}}]
----
-apiVersion: v1
-kind: Pod
-metadata: {name: client}
-spec:
-  serviceAccountName: client
-  nodeName: NODE2
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: client
-    image: fairlead.test/probe:1
-    imagePullPolicy: Never
-    args: [serve]
-    volumeMounts: [{name: spiffe, mountPath: /spiffe, readOnly: true}]
-  volumes: [{name: spiffe, hostPath: {path: /run/fairlead/workload, type: Directory}}]
-`
 
 // rules are of both kinds that Fairlead writes conditions to.
 const rules = `
@@ -78,59 +33,126 @@ spec:
   http: [{route: [{destination: {host: server.default.svc.cluster.local, port: {number: 8443}}}]}]
 `
 
-const socket = "unix:///spiffe/api.sock"
-
+// TestFairleadOnACluster runs two clusters at once, which differ in what a node may differ in: their other two combinations are
+// those of package cluster's own tests.
 func TestFairleadOnACluster(t *testing.T) {
-	c := cluster.Start(t, cluster.Options{DNS: true})
-	ctx := t.Context()
-	must := func(err error) {
-		t.Helper()
-		if err != nil {
-			showPods(t, c)
-			t.Fatal(err)
-		}
+	bin := t.TempDir()
+	if err := install.Build(t.Context(), bin); err != nil {
+		t.Fatal(err)
 	}
-	t.Run("every field of the manifests is known and valid", func(t *testing.T) { manifests(t, c) })
+	t.Run("as it is, bridge and nftables", func(t *testing.T) {
+		t.Parallel()
+		asItIs(t, bin)
+	})
+	t.Run("with certificates of a minute, routed links and iptables", func(t *testing.T) {
+		t.Parallel()
+		brief(t, bin)
+	})
+}
 
-	must(install.Run(ctx, c, "first"))
-	must(install.Wait(ctx, c))
-	nodeIdentities(t, c)
-
-	names := strings.NewReplacer("NODE1", c.Nodes[0].Name, "NODE2", c.Nodes[1].Name)
-	must(c.Apply(ctx, names.Replace(world)))
-	_, err := c.Kubectl(ctx, "", "wait", "--for=condition=Ready", "--timeout=60s", "pod/server", "pod/client")
-	must(err)
-	const want = "spiffe://cluster.local/ns/default/sa/server spiffe://cluster.local/ns/default/sa/client <nil>\n"
-	call := func() {
-		t.Helper()
-		out, err := c.Exec(ctx, "default", "client", "/probe", "tls-get", socket, "https://server.default.svc.cluster.local:8443", "30")
-		must(err)
-		if out != want {
-			t.Errorf("mTLS between nodes gives %q, want %q", out, want)
-		}
+// asItIs installs config/install with its flags.
+func asItIs(t *testing.T, bin string) {
+	c := cluster.Start(t, cluster.Options{DNS: true, CNI: "bridge", Proxy: "nftables"})
+	manifests(t, c)
+	must(t, c, install.Run(t.Context(), c, install.Config{Tag: "first", Bin: bin}))
+	must(t, c, install.Wait(t.Context(), c))
+	replicas(t, c)
+	for i, n := range c.Nodes {
+		holds(t, c, i, "spiffe://cluster.local/node/"+n.Name+"/"+uid(t, c, "node", n.Name), "")
+		envoyIsTheNode(t, c, n)
 	}
-	call()
-	must(conditions(t, c))
+	commands(t, c)
+	rights(t, c)
+
+	populate(t, c)
+	holds(t, c, 1, accounts+"quiet", "default/quiet") // it has no socket, so it cannot have asked
+	call(t, c)
+	strangers(t, c)
+	specials(t, c)
+	deletedPodsToken(t, c, bin)
+	must(t, c, conditions(t, c))
+
+	across := keepCalling(t, c, "client", serverURL, "server")
 	for _, w := range install.Workloads() {
-		_, err := c.Kubectl(ctx, "", "rollout", "restart", "-n", install.Namespace, w)
-		must(err)
-		must(c.Rollout(ctx, install.Namespace, w))
-		call()
+		_, err := c.Kubectl(t.Context(), "", "rollout", "restart", "-n", install.Namespace, w)
+		must(t, c, err)
+		must(t, c, c.Rollout(t.Context(), install.Namespace, w))
 	}
+	rotate(t, c, "signing")
+	call(t, c)
+	across.end(t)
 	// A pod that the agents and the servers of before have not known.
-	must(c.Apply(ctx, strings.ReplaceAll(names.Replace(world[strings.LastIndex(world, "---"):]), "name: client}", "name: late}")))
-	_, err = c.Kubectl(ctx, "", "wait", "--for=condition=Ready", "--timeout=60s", "pod/late")
-	must(err)
-	out, err := c.Exec(ctx, "default", "late", "/probe", "svid", socket, "30")
-	must(err)
-	if id, _, _ := strings.Cut(out, " "); id != "spiffe://cluster.local/ns/default/sa/client" {
-		t.Errorf("a pod after the restarts is %q", out)
+	must(t, c, c.Apply(t.Context(), oneOf("late", "client", "server", c.Nodes[1])))
+	ready(t, c, "late")
+	call(t, c)
+}
+
+// replicas are two, on two nodes.
+func replicas(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	out, err := c.Kubectl(t.Context(), "", "get", "pods", "-n", install.Namespace, "-l", "app.kubernetes.io/name=fairlead",
+		"-o", `jsonpath={range .items[*]}{.spec.nodeName}={.status.containerStatuses[0].ready} {end}`)
+	must(t, c, err)
+	for _, n := range c.Nodes {
+		if !strings.Contains(out, n.Name+"=true ") {
+			t.Errorf("replicas are %q, want one on each node", out)
+		}
+	}
+}
+
+// rotate replaces the authority through the installed server.
+func rotate(t *testing.T, c *cluster.Cluster, state string) {
+	t.Helper()
+	out, err := c.Exec(t.Context(), install.Namespace, "deployment/fairlead", "fairlead", "ca", "rotate", "--wait", "--until="+state, "--timeout=8m")
+	must(t, c, err)
+	if !strings.Contains(out, "signs") {
+		t.Errorf("after a rotation: %s", out)
+	}
+}
+
+// servers are the pods of the replicas.
+func servers(t *testing.T, c *cluster.Cluster) []string {
+	t.Helper()
+	out, err := c.Kubectl(t.Context(), "", "get", "pods", "-n", install.Namespace, "-l", "app.kubernetes.io/name=fairlead", "-o", "name")
+	must(t, c, err)
+	return strings.Fields(out)
+}
+
+// commands shows that people can look at an installed server.
+func commands(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	for _, test := range []struct {
+		args []string
+		want []string
+	}{
+		{[]string{"ca", "status"}, []string{"trust domain: cluster.local", "Stable", "signs"}},
+		{[]string{"cert", "list"}, []string{"IDENTITY", "spiffe://cluster.local/"}},
+		{[]string{"proxy-status"}, []string{c.Nodes[0].Name, c.Nodes[1].Name}},
+	} {
+		until(t, c, strings.Join(test.args, " "), func() error {
+			var out string
+			for _, r := range servers(t, c) { // each knows its own clients, and what it has signed
+				o, err := c.Exec(t.Context(), install.Namespace, r, append([]string{"fairlead"}, test.args...)...)
+				if err != nil {
+					return err
+				}
+				out += o
+			}
+			var err error
+			for _, w := range test.want {
+				if err == nil && !strings.Contains(out, w) {
+					err = fmt.Errorf("there is no %q in %q", w, out)
+				}
+			}
+			return err
+		})
 	}
 }
 
 // manifests asks the API server, which writes nothing, what it thinks of them.
 func manifests(t *testing.T, c *cluster.Cluster) {
-	dir, err := install.Overlay(t.Context(), "none")
+	t.Helper()
+	dir, err := install.Overlay(t.Context(), install.Config{Tag: "none"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -165,30 +187,50 @@ func conditions(t *testing.T, c *cluster.Cluster) error {
 	return err
 }
 
-// nodeIdentities asks the agent of each node who it is.
-func nodeIdentities(t *testing.T, c *cluster.Cluster) {
+// agentOf is the pod of a node's agent ("fairlead-node"), or of its Envoy.
+func agentOf(t *testing.T, c *cluster.Cluster, n *cluster.Node, name string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), cluster.Patience)
-	defer cancel()
-	for _, n := range c.Nodes {
-		pod, err := c.Kubectl(ctx, "", "get", "pod", "-n", install.Namespace, "-l", "app.kubernetes.io/name=fairlead-node",
-			"--field-selector", "spec.nodeName="+n.Name, "-o", "name")
-		if err != nil {
-			t.Fatal(err)
-		}
-		out, err := c.Exec(ctx, install.Namespace, strings.TrimSpace(pod), "/usr/local/bin/fairlead-node", "status",
-			"--admin=unix:/run/fairlead/agent/admin.sock", "-o", "json")
-		if err != nil {
-			t.Fatal(err)
-		}
-		uid, err := c.Kubectl(ctx, "", "get", "node", n.Name, "-o", "jsonpath={.metadata.uid}")
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want := "spiffe://cluster.local/node/" + n.Name + "/" + uid; !regexp.MustCompile(regexp.QuoteMeta(want) + `\b`).MatchString(out) {
-			t.Errorf("the agent of %s does not hold %s:\n%s", n.Name, want, out)
+	out, err := c.Kubectl(t.Context(), "", "get", "pod", "-n", install.Namespace, "-l", "app.kubernetes.io/name="+name,
+		"--field-selector", "spec.nodeName="+n.Name, "-o", "name")
+	must(t, c, err)
+	return strings.TrimSpace(out)
+}
+
+func uid(t *testing.T, c *cluster.Cluster, kind, name string) string {
+	t.Helper()
+	out, err := c.Kubectl(t.Context(), "", "get", kind, name, "-o", "jsonpath={.metadata.uid}")
+	must(t, c, err)
+	return out
+}
+
+// held asks the agent of a node for a valid SVID of an identity, for a pod unless that is empty.
+func held(t *testing.T, c *cluster.Cluster, node int, id, pod string) (serial string, err error) {
+	t.Helper()
+	out, err := c.Exec(t.Context(), install.Namespace, agentOf(t, c, c.Nodes[node], "fairlead-node"), "/usr/local/bin/fairlead-node",
+		"status", "--admin=unix:/run/fairlead/agent/admin.sock", "-o", "json")
+	if err != nil {
+		return "", err
+	}
+	var status struct {
+		Identities []struct {
+			ID, State, Serial string
+			Pods              []string
 		}
 	}
+	if err := json.Unmarshal([]byte(out), &status); err != nil {
+		return "", err
+	}
+	for _, i := range status.Identities {
+		if i.ID == id && i.State == "valid" && (pod == "" || slices.Contains(i.Pods, pod)) {
+			return i.Serial, nil
+		}
+	}
+	return "", fmt.Errorf("the agent of %s does not hold %s (%s): %s", c.Nodes[node].Name, id, pod, out)
+}
+
+func holds(t *testing.T, c *cluster.Cluster, node int, id, pod string) {
+	t.Helper()
+	until(t, c, "find an SVID", func() error { _, err := held(t, c, node, id, pod); return err })
 }
 
 // showPods logs what Fairlead's pods have to say, for a test that fails.

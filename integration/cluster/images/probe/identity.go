@@ -13,6 +13,8 @@ import (
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 // identity runs what needs an SVID of the Workload API at a socket ("unix:///spiffe/api.sock").
@@ -32,14 +34,14 @@ func identity(args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(patience)*time.Second)
 	defer cancel()
+	if args[0] == "svid" {
+		return printSVID(ctx, args[1])
+	}
 	source, err := newSource(ctx, args[1])
 	if err != nil {
 		return err
 	}
 	defer source.Close()
-	if args[0] == "svid" {
-		return printSVID(source)
-	}
 	return getTLS(ctx, source, args[2])
 }
 
@@ -51,15 +53,20 @@ func newSource(ctx context.Context, socket string) (*workloadapi.X509Source, err
 	return source, nil
 }
 
-// printSVID prints the SPIFFE ID, the serial number, and the end of the leaf.
-func printSVID(source *workloadapi.X509Source) error {
-	svid, err := source.GetX509SVID()
-	if err != nil {
-		return err
+// printSVID prints the SPIFFE ID, the serial number, and the end of the leaf. A refusal is final, since the agent has waited.
+func printSVID(ctx context.Context, socket string) error {
+	for {
+		svid, err := workloadapi.FetchX509SVID(ctx, workloadapi.WithAddr(socket))
+		if err == nil {
+			leaf := svid.Certificates[0]
+			fmt.Printf("%s %x %s\n", svid.ID, leaf.SerialNumber, leaf.NotAfter.UTC().Format(time.RFC3339))
+			return nil
+		}
+		if ctx.Err() != nil || status.Code(err) == codes.PermissionDenied {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
 	}
-	leaf := svid.Certificates[0]
-	fmt.Printf("%s %x %s\n", svid.ID, leaf.SerialNumber, leaf.NotAfter.UTC().Format(time.RFC3339))
-	return nil
 }
 
 // serveTLS answers with the SPIFFE ID of the caller, whom mTLS has proven. With callers, only they may call.

@@ -1,0 +1,48 @@
+package install_test
+
+import (
+	"testing"
+
+	"fairlead.io/fairlead/integration/cluster"
+	"fairlead.io/fairlead/integration/cluster/install"
+)
+
+// brief installs a server whose certificates are for a minute, so that all of them are renewed while a node loses its power and
+// the authority is replaced.
+func brief(t *testing.T, bin string) {
+	c := cluster.Start(t, cluster.Options{DNS: true, CNI: "ptp", Proxy: "iptables"})
+	must(t, c, install.Run(t.Context(), c, install.Config{
+		Tag: "brief", Bin: bin, ServerFlags: []string{"--svid-ttl=1m", "--svid-ttl-min=1m", "--svid-ttl-max=1m"},
+	}))
+	must(t, c, install.Wait(t.Context(), c))
+	populate(t, c)
+	call(t, c)
+
+	// On the node that stays, nothing is noticed of the other one's end.
+	address, err := c.Kubectl(t.Context(), "", "get", "pod", "server", "-o", "jsonpath={.status.podIP}")
+	must(t, c, err)
+	local := keepCalling(t, c, "neighbour", "https://"+address+":8443", "server")
+	before, err := held(t, c, 1, accounts+"client", "default/client")
+	must(t, c, err)
+	must(t, c, c.Nodes[1].Down())
+	must(t, c, c.Nodes[1].Up(t.Context()))
+	must(t, c, install.Wait(t.Context(), c))
+	until(t, c, "find another SVID", func() error {
+		after, err := held(t, c, 1, accounts+"client", "default/client")
+		if err == nil && after == before {
+			t.Errorf("the SVID %s has outlived the power of its node: its key was on a disk", after)
+		}
+		return err
+	})
+	ready(t, c, "--all")
+	call(t, c)
+
+	// Until the old authority is gone, and every certificate has been renewed.
+	across := keepCalling(t, c, "client", serverURL, "server")
+	rotate(t, c, "stable")
+	call(t, c)
+	if s := across.end(t); len(s.Authorities) != 2 || s.OwnSVIDs < 2 || s.ServerSVIDs < 2 {
+		t.Errorf("calls through a rotation have seen %d and %d certificates, of %q", s.OwnSVIDs, s.ServerSVIDs, s.Authorities)
+	}
+	local.end(t)
+}
