@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"fairlead.io/fairlead/pkg/ca"
 	"fairlead.io/fairlead/pkg/node"
 )
 
@@ -116,7 +115,7 @@ type ask struct {
 func (k *Keeper) sign(ctx context.Context, batch []*entry) {
 	asks, requests, err := k.requests(batch)
 	var results []Result
-	if err == nil {
+	if err == nil && len(requests) > 0 {
 		results, err = k.cfg.Signer.SignX509(ctx, requests)
 	}
 	if err == nil && len(results) != len(requests) {
@@ -134,15 +133,18 @@ func (k *Keeper) sign(ctx context.Context, batch []*entry) {
 		k.pause(batch, err)
 		return
 	}
-	k.refused = 0
+	if len(requests) > 0 {
+		k.refused = 0
+	}
 	for i, a := range asks {
 		k.settle(a, &results[i])
 	}
 }
 
+// requests makes a key and its request for each of a batch, without those whose last pod has gone just now.
 func (k *Keeper) requests(batch []*entry) ([]ask, []Request, error) {
-	asks, requests := make([]ask, len(batch)), make([]Request, len(batch))
-	for i, e := range batch {
+	asks, requests := k.wanted(batch)
+	for i := range asks {
 		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		if err != nil {
 			return nil, nil, fmt.Errorf("make a key: %w", err)
@@ -152,21 +154,27 @@ func (k *Keeper) requests(batch []*entry) ([]ask, []Request, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("make a certificate request: %w", err)
 		}
-		asks[i], requests[i] = ask{e, key}, Request{CSR: csr, TTL: k.cfg.TTL}
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for i, e := range batch {
-		if e == k.node {
-			continue
-		}
-		requests[i].Pod = &ca.PodRef{} // its last pod has gone just now: it is refused, and nobody looks at the answer
-		if n := len(e.pods); n > 0 {
-			ref := e.pods[e.failures%n] // one that was refused may have finished
-			requests[i].Pod = &ref
-		}
+		asks[i].key, requests[i].CSR = key, csr
 	}
 	return asks, requests, nil
+}
+
+// wanted tells whom a batch is for.
+func (k *Keeper) wanted(batch []*entry) (asks []ask, requests []Request) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, e := range batch {
+		r := Request{TTL: k.cfg.TTL}
+		if e != k.node {
+			if len(e.pods) == 0 {
+				continue
+			}
+			ref := e.pods[e.failures%len(e.pods)] // one that was refused may have finished
+			r.Pod = &ref
+		}
+		asks, requests = append(asks, ask{entry: e}), append(requests, r)
+	}
+	return asks, requests
 }
 
 // pause holds everything back after a call that failed as a whole.

@@ -3,14 +3,14 @@ package sds_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	secret "github.com/envoyproxy/go-control-plane/envoy/service/secret/v3"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 
 	"fairlead.io/fairlead/pkg/node"
 	"fairlead.io/fairlead/pkg/node/nodetest"
@@ -25,12 +25,7 @@ type subscriber struct {
 
 func subscribe(t testing.TB, path, id string, names ...string) *subscriber {
 	t.Helper()
-	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	stream, err := secret.NewSecretDiscoveryServiceClient(conn).DeltaSecrets(context.Background())
+	stream, err := secret.NewSecretDiscoveryServiceClient(dial(t, path)).DeltaSecrets(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,3 +88,36 @@ func BenchmarkOneOfMany(b *testing.B) {
 	}
 }
 
+// BenchmarkFanOut is from new bundles to the acknowledgement of the last of 100 streams.
+func BenchmarkFanOut(b *testing.B) {
+	s, path := newState(), folder(b)+"/s"
+	ca := nodetest.NewAuthority(b)
+	server := serve(b, s, path)
+	two := []*node.Bundles{ca.Bundles(), nil}
+	ca.Trust()
+	two[1] = ca.Bundles()
+	s.set(func(c *content) { c.Bundles = two[0] })
+	for i := range 100 {
+		x := subscribe(b, path, fmt.Sprint("envoy-", i%3), "fairlead/bundles")
+		x.next(b)
+		go func() {
+			for {
+				r, err := x.Recv()
+				if err != nil || x.Send(&discovery.DeltaDiscoveryRequest{TypeUrl: secretType, ResponseNonce: r.GetNonce()}) != nil {
+					return
+				}
+			}
+		}()
+	}
+	var took []time.Duration
+	for turn := 1; b.Loop(); turn++ {
+		began := time.Now()
+		s.set(func(c *content) { c.Bundles = two[turn%2] })
+		if err := server.Served(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds())/1000, "p99-ms")
+}
