@@ -158,7 +158,8 @@ func TestPositionGates(t *testing.T) {
 	})
 }
 
-// A watch that catches up without any change lets through what waited for it.
+// A watch that catches up without any change lets through what waited for it. Until then the client has acknowledged nothing: a
+// rotation that counted it would sign with what it has not been told to trust.
 func TestGateOpensWithoutAChange(t *testing.T) {
 	bubble(t, Config{}, func(t *testing.T, r *rig) {
 		r.src.Update(90, []*snapshot.Resource{res(t, clusterType, "a", "ours", 50)})
@@ -168,9 +169,15 @@ func TestGateOpensWithoutAChange(t *testing.T) {
 		r.src.Advance(93)
 		time.Sleep(time.Second)
 		c.quiet()
+		if n := r.srv.Progress()[0].Settled; n != 0 {
+			t.Errorf("it is through with snapshot %d, and has not been sent it", n)
+		}
 		r.src.Advance(95)
 		c.expect("Cluster +a", "Cluster -gone")
 		c.quiet()
+		if n := r.srv.Progress()[0].Settled; n == 0 {
+			t.Error("it is not through with what it has acknowledged")
+		}
 	})
 }
 

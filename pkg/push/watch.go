@@ -159,9 +159,10 @@ func (w *watch) removing(now time.Time, hold time.Duration) bool {
 // waiting tells whether later types wait for this one.
 func (w *watch) waiting() bool { return w.expected || w.awaited.n > 0 }
 
-// pending tells whether anything of the type has not been acknowledged.
+// pending tells whether anything of the type has not been acknowledged, or is kept back (gated): what the client has of that is
+// not known.
 func (w *watch) pending() bool {
-	return w.inflight != nil || w.all || w.dirty.n+w.drop.n+len(w.probes) > 0
+	return w.inflight != nil || w.all || w.dirty.n+w.drop.n+w.gated.n+len(w.probes) > 0
 }
 
 // forget drops what the client has of a name, after it unsubscribed or the name was removed.
