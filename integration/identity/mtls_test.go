@@ -1,16 +1,12 @@
 package identity_test
 
 import (
-	"bufio"
 	"encoding/json"
 	"testing"
 	"time"
 
 	"fairlead.io/fairlead/integration/envoy"
 )
-
-// commands are run by processes in pods.
-var commands = map[string]func(*bufio.Scanner, []string) error{}
 
 // TestMutualTLS has two Envoys on two nodes speak by mTLS for three minutes with certificates that live one, each request by a
 // handshake of its own. Meanwhile the control plane is killed and comes back, and the API server is away.

@@ -24,12 +24,23 @@ type part struct {
 	args    []string
 	binary  string
 	process *process.Process
+	// cgroup is where it runs, if that matters.
+	cgroup string
 }
+
+// intoCgroup has a shell move into the cgroup of its first argument, in all hierarchies, and become the rest.
+const intoCgroup = `at=$1; shift
+for f in /sys/fs/cgroup"$at"/cgroup.procs /sys/fs/cgroup/*"$at"/cgroup.procs; do [ ! -e "$f" ] || echo $$ >"$f" || exit 1; done
+exec "$@"`
 
 func (p *part) start() {
 	p.w.Helper()
 	var err error
-	if p.process, err = process.Start(p.name, p.w.dir, filepath.Join(binaries, p.binary), p.args...); err != nil {
+	path, args := filepath.Join(binaries, p.binary), p.args
+	if p.cgroup != "" {
+		path, args = "/bin/sh", append([]string{"-c", intoCgroup, "sh", p.cgroup, path}, args...)
+	}
+	if p.process, err = process.Start(p.name, p.w.dir, path, args...); err != nil {
 		p.w.Fatal(err)
 	}
 }
@@ -113,6 +124,12 @@ type agent struct {
 // agent makes a node, and starts its agent with a token that is bound to a pod there.
 func (w *world) agent(node string) *agent {
 	w.Helper()
+	return w.agentIn(node, "")
+}
+
+// agentIn is agent in a cgroup: beside it the agent looks for pods.
+func (w *world) agentIn(node, cgroup string) *agent {
+	w.Helper()
 	w.node(node)
 	pod := "fairlead-node-" + node
 	w.pod(system, pod, "fairlead-node", node)
@@ -126,7 +143,7 @@ func (w *world) agent(node string) *agent {
 	for _, s := range w.servers {
 		args = append(args, "--server="+s.tls)
 	}
-	a.part = w.live(&part{name: "agent-" + node, binary: "fairlead-node", args: args})
+	a.part = w.live(&part{name: "agent-" + node, binary: "fairlead-node", args: args, cgroup: cgroup})
 	w.agents[node] = a
 	return a
 }
