@@ -209,6 +209,9 @@ func caText(w io.Writer, s *rotate.Status, now time.Time) error {
 		stage += " for " + age(now.Sub(*s.Since))
 	}
 	fmt.Fprintf(w, "stage:        %s: %s\n", stage, s.Message)
+	if s.Store != "" {
+		fmt.Fprintf(w, "store:        failing, what was read last stays in use: %s\n", s.Store)
+	}
 	if len(s.Without) > 0 {
 		fmt.Fprintf(w, "without:      %s\n", strings.Join(s.Without, ", "))
 	}

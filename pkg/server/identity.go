@@ -134,8 +134,16 @@ func (s *Server) wireRotation(reg prometheus.Registerer) {
 	}
 	i.machine = rotate.New(rotate.Config{
 		Authority: i.authority, Barrier: s.barrier, TrustDomain: i.td, Aliases: i.cfg.Aliases, Leads: leads, LongestTTL: longest,
-		LongestJWT: token, Skew: i.cfg.ClockSkew, Roster: i.cfg.Roster, Log: s.cfg.Log, Registry: reg,
+		LongestJWT: token, Skew: i.cfg.ClockSkew, Roster: i.cfg.Roster, StoreErr: i.storeErr, Log: s.cfg.Log, Registry: reg,
 	})
+}
+
+// storeErr is why the authority could not be read or written when that was last tried.
+func (i *identity) storeErr() error {
+	if s, ok := i.cfg.Store.(interface{ Err() error }); ok {
+		return s.Err()
+	}
+	return nil
 }
 
 // local tells whether a trust domain is ours or an alias.
@@ -155,6 +163,9 @@ func (s *Server) trusted() error {
 		return err
 	}
 	if s.flow.Source.Latest().Get(snapshot.Key{Type: translate.TrustBundleType, Name: s.identity.td.Name()}) == nil {
+		if err := s.identity.storeErr(); err != nil {
+			return fmt.Errorf("the authority has not been read yet: %w", err)
+		}
 		return errors.New("the authority has not been read yet")
 	}
 	return nil

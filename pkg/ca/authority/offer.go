@@ -22,12 +22,16 @@ type Offerer interface {
 //
 // Replicas see files change one after the other, up to two minutes apart. So what takes something back (a root that is not
 // mounted any more, another chain, a return to a generation before) is done only when settled: when this replica has seen the
-// difference for longer than that.
+// difference for longer than that. What was withdrawn (Declined) is not taken again while it stays mounted; when another set has been
+// mounted for that long, it is forgotten, and may come again.
 func Offer(s State, g Generation, settled bool, now time.Time) (State, error) {
 	if len(s.Generations) == 0 {
 		return First(g, now)
 	}
 	s = prune(s, now)
+	if settled {
+		s = recant(s, g.ID)
+	}
 	i := slices.IndexFunc(s.Generations, func(o Generation) bool { return o.ID == g.ID })
 	switch {
 	case i >= 0:
@@ -126,6 +130,15 @@ func sameRoot(s State, g Generation, now time.Time) bool {
 	g.Roots = path[len(path)-1:]
 	_, err = g.path(now)
 	return err == nil
+}
+
+// recant forgets what was withdrawn and is neither trusted nor mounted any more: when it is mounted again, somebody wants it.
+func recant(s State, mounted string) State {
+	old := func(id string) bool { _, trusted := s.Generation(id); return !trusted && id != mounted }
+	if slices.ContainsFunc(s.Declined, old) {
+		s.Declined = slices.DeleteFunc(slices.Clone(s.Declined), old)
+	}
+	return s
 }
 
 // prune drops superseded generations whose issuer has ended, because everything that they have signed has too.

@@ -106,6 +106,14 @@ func TestOffer(t *testing.T) {
 	withdrawn := second.Clone()
 	withdrawn.Declined = append(withdrawn.Declined, other.ID)
 	same("what was withdrawn", withdrawn, offer(withdrawn, other, true, 0))
+	same("the former files, not settled", withdrawn, offer(withdrawn, two, false, 0))
+	former := offer(withdrawn, two, true, 0)
+	if slices.Contains(former.Declined, other.ID) || !slices.Contains(former.Declined, one.ID) {
+		t.Errorf("the former files for good: %v", former)
+	}
+	if s := offer(former, other, false, 0); len(s.Generations) != len(former.Generations)+1 {
+		t.Errorf("what was withdrawn is mounted again, and not taken: %v", s)
+	}
 
 	// One more root of the same issuer is trusted at once, and ends when that has settled.
 	more := offer(second, i2.mounted(r1, r2), false, 0)

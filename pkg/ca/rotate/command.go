@@ -22,7 +22,7 @@ func (m *Machine) Rotate(ctx context.Context, without []string) error {
 		case s.Rotation.Stage != authority.Stable: // begin says it
 			g = signing
 		case g == nil && signing.Source == authority.Mounted:
-			return s, fmt.Errorf("rotate: authority %s is mounted: mount another one, and the rotation begins by itself", signing.ID)
+			return s, fmt.Errorf("rotate: authority %s is mounted: mount another one, and the rotation begins by itself%s", signing.ID, again(&s))
 		case g == nil:
 			made, err := m.cfg.Generate(now)
 			if err != nil {
@@ -32,6 +32,16 @@ func (m *Machine) Rotate(ctx context.Context, without []string) error {
 		}
 		return m.beginning(*g, without, now)(s)
 	})
+}
+
+// again says how to have an authority that a rotation was aborted to.
+func again(s *authority.State) string {
+	for _, id := range s.Declined {
+		if generation(s, id) == nil {
+			return "; authority " + id + " was withdrawn by an abort: to have it after all, mount the former one for 5 minutes, and then that"
+		}
+	}
+	return ""
 }
 
 // Pause keeps the stage until Resume.

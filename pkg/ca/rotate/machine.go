@@ -68,6 +68,8 @@ type Config struct {
 	// Roster remembers over restarts which nodes there are; nil forgets them, and after a start no node is known to be
 	// away, so a rotation waits for Away first.
 	Roster Roster
+	// StoreErr is why the authority's store could not be read or written when that was last tried; nil is never.
+	StoreErr func() error
 	// Tell is called for each transition that this replica makes, with its reason; nil is nobody.
 	Tell func(reason, message string)
 	// Poll is how often Leads, the clock and the barrier are looked at. Default 1 s.
@@ -99,6 +101,9 @@ func New(cfg Config) *Machine {
 	}
 	if cfg.Generate == nil {
 		cfg.Generate = func(now time.Time) (authority.Generation, error) { return authority.Generate(cfg.TrustDomain, now) }
+	}
+	if cfg.StoreErr == nil {
+		cfg.StoreErr = func() error { return nil }
 	}
 	if cfg.Leads == nil {
 		cfg.Leads = func() bool { return true }
@@ -164,7 +169,7 @@ func (m *Machine) step(ctx context.Context) (took bool, err error) {
 	now, s := m.cfg.Now(), m.cfg.Authority.State()
 	census := m.cfg.Barrier.Census(m.refs, int64(s.Sequence))
 	waits := m.waits(&s, &census, now)
-	m.metrics.set(&s, waits, now)
+	m.metrics.set(&s, waits, now, m.cfg.StoreErr())
 	if !m.cfg.Leads() {
 		return false, m.remember(ctx, now, false)
 	}

@@ -3,6 +3,7 @@ package rotate
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -248,6 +249,16 @@ func TestCommands(t *testing.T) {
 		s.do(s.machine.Abort(ctx))
 		if st := s.after(time.Second, authority.Stable); st.Signing != old || len(st.Authorities) != 1 || len(st.JWTKeys) != 1 {
 			t.Fatalf("aborted at once: %+v", st)
+		}
+
+		s.machine.cfg.StoreErr = func() error { return errors.New("write Secret a/b: forbidden") }
+		if st := s.after(time.Minute, authority.Stable); st.Store != "write Secret a/b: forbidden" || testutil.ToFloat64(s.machine.metrics.store) != 1 {
+			t.Errorf("a store that fails: %q, metric %v", st.Store, testutil.ToFloat64(s.machine.metrics.store))
+		}
+		s.machine.cfg.StoreErr = func() error { return nil }
+		s.after(time.Minute, authority.Stable)
+		if v := testutil.ToFloat64(s.machine.metrics.store); v != 0 {
+			t.Errorf("a store that works: metric %v", v)
 		}
 
 		s.do(s.machine.Rotate(ctx, nil))

@@ -13,6 +13,7 @@ type metrics struct {
 	age         prometheus.Gauge
 	behind      prometheus.Gauge
 	ends        prometheus.Gauge
+	store       prometheus.Gauge
 	transitions *prometheus.CounterVec
 }
 
@@ -31,12 +32,16 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		ends: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "fairlead_ca_authority_nears_end", Help: "1 while the authority that signs is mounted and nears its end: another one must be mounted.",
 		}),
+		store: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "fairlead_ca_store_failing",
+			Help: "1 while the authority's Secret, folder or mounted files cannot be read or written: what was read last stays in use, and no rotation goes on.",
+		}),
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "fairlead_ca_rotation_transitions_total", Help: "Transitions of the rotation that this replica made, by reason.",
 		}, []string{"reason"}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.stage, m.age, m.behind, m.ends, m.transitions)
+		reg.MustRegister(m.stage, m.age, m.behind, m.ends, m.store, m.transitions)
 	}
 	return m
 }
@@ -54,7 +59,11 @@ func title(s authority.Stage) string {
 	return string(s)
 }
 
-func (m *metrics) set(s *authority.State, waits []Waiting, now time.Time) {
+func (m *metrics) set(s *authority.State, waits []Waiting, now time.Time, store error) {
+	m.store.Set(0)
+	if store != nil {
+		m.store.Set(1)
+	}
 	for _, stage := range stages() {
 		v := 0.0
 		if stage == s.Rotation.Stage {

@@ -3,6 +3,7 @@ package rotate
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"fairlead.io/fairlead/pkg/ca/authority"
@@ -32,6 +33,8 @@ type Status struct {
 	Authorities []Issuer  `json:"authorities"`
 	// JWTKeys are the IDs of the keys of JWT-SVIDs, the one that signs last.
 	JWTKeys []string `json:"jwtKeys,omitempty"`
+	// Store is why the authority could not be read or written when that was last tried: this replica may be behind.
+	Store string `json:"store,omitempty"`
 	// Leads tells whether this replica takes the steps.
 	Leads bool `json:"leads"`
 }
@@ -58,6 +61,9 @@ func (m *Machine) Status() Status {
 		TrustDomain: m.cfg.TrustDomain.Name(), Sequence: s.Sequence, Stage: title(r.Stage), Paused: r.Paused, Signing: s.Signing,
 		From: r.From, To: r.To, Started: moment(r.Started), Since: moment(r.Since), Retire: moment(r.Retire), Without: r.Without,
 		Authorities: []Issuer{}, Leads: m.cfg.Leads(),
+	}
+	if err := m.cfg.StoreErr(); err != nil {
+		out.Store = strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
 	for _, td := range m.cfg.Aliases {
 		out.Aliases = append(out.Aliases, td.Name())

@@ -63,11 +63,16 @@ func (m *Mounted) Offered() (authority.Generation, <-chan struct{}, error) {
 	return m.offered, m.changed, nil
 }
 
-// Err is why the files that are mounted now are not used; nil when they are. What was good last stays in use.
+// Err is why the files that are mounted now are not used, or what is beneath cannot be read or written; nil when all is well. What
+// was good last stays in use.
 func (m *Mounted) Err() error {
+	var err error
+	if b, ok := m.beneath.(interface{ Err() error }); ok {
+		err = b.Err()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.err
+	return errors.Join(m.err, err)
 }
 
 // Load implements authority.Store.

@@ -43,8 +43,11 @@ type Secret struct {
 	mu     sync.Mutex
 	newest string          // the highest resourceVersion that was loaded, saved or told
 	last   authority.State // that of newest
-	err    error
+	fails  failures
 }
+
+// failures is what went wrong when it was last tried: to ask the API server, to make sense of what it has, and to write.
+type failures struct{ ask, content, write error }
 
 // NewSecret makes a store of a Secret. It reads nothing yet.
 func NewSecret(client kubernetes.Interface, namespace, name string) *Secret {
@@ -60,19 +63,34 @@ func (s *Secret) WithLog(log *slog.Logger) *Secret {
 	return s
 }
 
-// Err is why the Secret could not be read when it was last tried; nil when it could.
+// Err is why the Secret could not be read or written when that was last tried; nil when it could. What was read last stays in use.
 func (s *Secret) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.err
+	return errors.Join(s.fails.ask, s.fails.content, s.fails.write)
+}
+
+// failing notes why something failed; nil when it did not. What says that a caller has gone is neither.
+func (s *Secret) failing(slot *error, doing string, err error) {
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return
+	case err != nil:
+		err = fmt.Errorf("%s Secret %s/%s: %w", doing, s.namespace, s.name, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*slot = err
 }
 
 // Load implements authority.Store.
 func (s *Secret) Load(ctx context.Context) (authority.State, authority.Version, error) {
 	obj, err := s.client.Get(ctx, s.name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
+		s.failing(&s.fails.ask, "", nil)
 		return authority.State{}, "", authority.ErrNone
 	}
+	s.failing(&s.fails.ask, "read", err)
 	if err != nil {
 		return authority.State{}, "", fmt.Errorf("read authority: %w", err)
 	}
@@ -95,12 +113,10 @@ func (s *Secret) decode(obj *corev1.Secret) (authority.State, error) {
 		}
 		return Decode(b)
 	}()
+	s.failing(&s.fails.content, "read", err)
 	if err != nil {
 		err = fmt.Errorf("read Secret %s/%s: %w", s.namespace, s.name, err)
 	}
-	s.mu.Lock()
-	s.err = err
-	s.mu.Unlock()
 	return state, err
 }
 
@@ -131,8 +147,11 @@ func (s *Secret) Save(ctx context.Context, state authority.State, version author
 	}
 	switch {
 	case errors.Is(err, authority.ErrConflict), apierrors.IsAlreadyExists(err), apierrors.IsConflict(err), apierrors.IsNotFound(err) && version != "":
+		s.failing(&s.fails.write, "", nil)
 		return "", authority.ErrConflict
-	case err != nil:
+	}
+	s.failing(&s.fails.write, "write", err)
+	if err != nil {
 		return "", fmt.Errorf("write Secret %s/%s: %w", s.namespace, s.name, err)
 	}
 	s.note(saved.ResourceVersion, state.Clone())
@@ -180,11 +199,15 @@ func (s *Secret) Watch(ctx context.Context, fn func(authority.State, authority.V
 	lw := cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.FieldSelector = field
-			return s.client.List(ctx, o)
+			list, err := s.client.List(ctx, o)
+			s.failing(&s.fails.ask, "list", err)
+			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.FieldSelector = field
-			return s.client.Watch(ctx, o)
+			w, err := s.client.Watch(ctx, o)
+			s.failing(&s.fails.ask, "watch", err)
+			return w, err
 		},
 	}, s.unfit)
 	var told string // the version

@@ -3,13 +3,17 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
 	"fairlead.io/fairlead/integration/kube"
 	"fairlead.io/fairlead/pkg/ca/authority"
@@ -101,10 +105,33 @@ func TestSecret(t *testing.T) {
 		})
 	})
 
+	t.Run("read only", func(t *testing.T) {
+		ns := server.Namespace(t)
+		<-run(t, store.NewSecret(client(), ns, "fairlead-ca")).Ready()
+		c := rest.CopyConfig(server.Config())
+		c.Wrap(func(next http.RoundTripper) http.RoundTripper { return readOnly{next} })
+		k, err := kubernetes.NewForConfig(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := store.NewSecret(k, ns, "fairlead-ca")
+		a := run(t, s)
+		<-a.Ready()
+		next, err := authority.Generate(td, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = a.Update(t.Context(), func(s authority.State) (authority.State, error) { return authority.Add(s, next) })
+		if err == nil || s.Err() == nil || !strings.Contains(s.Err().Error(), "write Secret "+ns+"/fairlead-ca: ") {
+			t.Errorf("a Secret that may not be written: %v; the store says %v", err, s.Err())
+		}
+	})
+
 	// Last, because it stops the API server.
 	t.Run("outage", func(t *testing.T) {
 		ns := server.Namespace(t)
-		a, b := run(t, store.NewSecret(client(), ns, "fairlead-ca")), run(t, store.NewSecret(client(), ns, "fairlead-ca"))
+		kept := store.NewSecret(client(), ns, "fairlead-ca")
+		a, b := run(t, kept), run(t, store.NewSecret(client(), ns, "fairlead-ca"))
 		<-a.Ready()
 		<-b.Ready()
 		if err := server.Down(); err != nil {
@@ -121,10 +148,16 @@ func TestSecret(t *testing.T) {
 		if _, err := a.Update(t.Context(), add); err == nil || apierrors.IsConflict(err) {
 			t.Errorf("saved without an API server: %v", err)
 		}
+		if err := kept.Err(); err == nil || !strings.Contains(err.Error(), "read Secret "+ns+"/fairlead-ca: ") {
+			t.Errorf("without an API server the store says %v", err)
+		}
 		if err := server.Up(); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, func() error { _, err := a.Update(t.Context(), add); return err })
+		if err := kept.Err(); err != nil {
+			t.Errorf("with an API server again: %v", err)
+		}
 		eventually(t, func() error {
 			if !b.Bundle().HasX509Authority(next.Issuer) {
 				return errors.New("the other replica has not got the new authority")
@@ -132,4 +165,17 @@ func TestSecret(t *testing.T) {
 			return nil
 		})
 	})
+}
+
+// readOnly is an account without the verb update.
+type readOnly struct{ next http.RoundTripper }
+
+func (r readOnly) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method == http.MethodPut {
+		return &http.Response{
+			StatusCode: http.StatusForbidden, Header: http.Header{"Content-Type": {"text/plain"}}, Request: req,
+			Body: io.NopCloser(strings.NewReader("secrets is forbidden")),
+		}, nil
+	}
+	return r.next.RoundTrip(req)
 }
