@@ -35,9 +35,11 @@ func (g *gate) Accept() (net.Conn, error) {
 		return nil, err
 	}
 	c := &conn{Conn: raw, gate: g}
+	c.gone, c.leave = context.WithCancel(context.Background())
 	c.timer = time.AfterFunc(g.patience, func() {
 		if g.forget(c) {
 			c.late.Store(true)
+			c.leave()
 			_ = c.Conn.Close()
 		}
 	})
@@ -52,6 +54,7 @@ func (g *gate) Accept() (net.Conn, error) {
 	if oldest != nil && g.forget(oldest) {
 		oldest.evicted.Store(true)
 		oldest.timer.Stop()
+		oldest.leave()
 		_ = oldest.Conn.Close()
 		if oldest.shaken.Load() { // else the handshake counts it
 			g.metrics.failures.WithLabelValues(string(crowded)).Inc()
@@ -79,15 +82,26 @@ type conn struct {
 	gate  *gate
 	timer *time.Timer
 	place *list.Element // guarded by gate.mu; nil when the holder is known, or the connection is closed
+	// gone ends with the connection, by leave.
+	gone  context.Context
+	leave context.CancelFunc
+	turn  turn
 
 	shaken, evicted, late, closing atomic.Bool
 	// end closes the connection with its certificate; set by the handshake, nil without one.
 	end atomic.Pointer[time.Timer]
 }
 
+// Read implements net.Conn.
+func (c *conn) Read(b []byte) (int, error) {
+	c.turn.end()
+	return c.Conn.Read(b)
+}
+
 // Close implements net.Conn.
 func (c *conn) Close() error {
 	c.known()
+	c.leave()
 	if t := c.end.Load(); t != nil {
 		t.Stop()
 	}
@@ -119,6 +133,9 @@ func (h handshakes) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInf
 	c, _ := raw.(*conn)
 	start := time.Now()
 	out, info, err := h.TransportCredentials.ServerHandshake(raw)
+	if c != nil {
+		c.turn.end()
+	}
 	if err != nil {
 		h.t.metrics.failures.WithLabelValues(string(reasonOf(err, c))).Inc()
 		return nil, nil, err
@@ -151,4 +168,4 @@ func (t *Transport) credentials() credentials.TransportCredentials {
 	return handshakes{credentials.NewTLS(t.tlsConfig()), t}
 }
 
-func (t *Transport) tlsConfig() *tls.Config { return t.identity.tls(t.verify) }
+func (t *Transport) tlsConfig() *tls.Config { return t.turns.apply(t.identity.tls(t.verify)) }

@@ -26,6 +26,7 @@ type Transport struct {
 	metrics  *metrics
 	identity *identity
 	sessions sessions
+	turns    *turns
 }
 
 // New makes a Transport; it has no certificate before Run.
@@ -33,7 +34,7 @@ func New(cfg Config) (*Transport, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	t := &Transport{cfg: cfg, metrics: newMetrics(cfg.Registry), sessions: sessions{open: map[*session]struct{}{}, of: map[string]int{}}}
+	t := &Transport{cfg: cfg, metrics: newMetrics(cfg.Registry), turns: newTurns(), sessions: sessions{open: map[*session]struct{}{}, of: map[string]int{}}}
 	t.identity = &identity{cfg: &t.cfg}
 	return t, nil
 }
@@ -61,6 +62,8 @@ func (t *Transport) Run(ctx context.Context, moved <-chan struct{}) {
 func (t *Transport) ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.Creds(t.credentials()), grpc.ConnectionTimeout(t.cfg.Handshake), grpc.MaxHeaderListSize(64 << 10), grpc.MaxConcurrentStreams(200),
+		// What comes is small, and there are thousands who mostly are silent: they would hold 64 kB each.
+		grpc.ReadBufferSize(4 << 10), grpc.SharedWriteBuffer(true),
 		grpc.ChainStreamInterceptor(t.intercept), grpc.ChainUnaryInterceptor(unguarded),
 	}
 }

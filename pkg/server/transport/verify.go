@@ -94,7 +94,7 @@ func reasonOf(err error, c *conn) refusal {
 		return alert
 	case strings.Contains(err.Error(), "unsupported versions"), strings.Contains(err.Error(), "protocol version"):
 		return version
-	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "connection reset"):
+	case errors.Is(err, io.EOF), errors.Is(err, errGone), errors.Is(err, net.ErrClosed), strings.Contains(err.Error(), "connection reset"):
 		return abandoned
 	}
 	return other
