@@ -40,9 +40,50 @@ type track struct {
 	rejected map[uint64]Rejection // by stream
 }
 
+// origin has the keys that come of an object. Most have one, for which a map would be ten times as large.
 type origin struct {
-	keys map[snapshot.Key]struct{}
-	seq  uint64 // the snapshot in which they last changed
+	one  snapshot.Key
+	has  bool                      // one is there
+	more map[snapshot.Key]struct{} // beside it
+	seq  uint64                    // the snapshot in which they last changed
+}
+
+func (o *origin) len() int {
+	if o.has {
+		return 1 + len(o.more)
+	}
+	return len(o.more)
+}
+
+func (o *origin) add(k snapshot.Key) {
+	_, there := o.more[k]
+	switch {
+	case there || o.has && o.one == k:
+	case !o.has:
+		o.one, o.has = k, true
+	default:
+		if o.more == nil {
+			o.more = map[snapshot.Key]struct{}{}
+		}
+		o.more[k] = struct{}{}
+	}
+}
+
+func (o *origin) remove(k snapshot.Key) {
+	if o.has && o.one == k {
+		o.one, o.has = snapshot.Key{}, false
+		return
+	}
+	delete(o.more, k)
+}
+
+func (o *origin) each(fn func(snapshot.Key)) {
+	if o.has {
+		fn(o.one)
+	}
+	for k := range o.more {
+		fn(k)
+	}
 }
 
 // Status aggregates acknowledgements and rejections by origin. It is safe for concurrent use.
@@ -75,13 +116,12 @@ func (s *Status) For(ref model.Ref) OriginStatus {
 	var seq uint64
 	if o != nil {
 		seq = o.seq
-		out.Resources = len(o.keys)
-		for k := range o.keys {
-			t := s.tracks[k]
-			for _, r := range t.rejected {
+		out.Resources = o.len()
+		o.each(func(k snapshot.Key) {
+			for _, r := range s.tracks[k].rejected {
 				out.Rejected = append(out.Rejected, r)
 			}
-		}
+		})
 	}
 	out.Clients, out.Behind, out.BehindNodes = s.server.progress(seq)
 	slices.SortFunc(out.Rejected, func(a, b Rejection) int {
@@ -141,16 +181,16 @@ func (s *Status) touch(seq uint64, k snapshot.Key, refs []model.Ref, has bool) {
 	for _, ref := range refs {
 		o := s.origins[ref]
 		if o == nil {
-			o = &origin{keys: map[snapshot.Key]struct{}{}}
+			o = &origin{}
 			s.origins[ref] = o
 		}
 		o.seq = seq
 		if has {
-			o.keys[k] = struct{}{}
+			o.add(k)
 			continue
 		}
-		delete(o.keys, k)
-		if len(o.keys) == 0 {
+		o.remove(k)
+		if o.len() == 0 {
 			delete(s.origins, ref)
 		}
 	}
