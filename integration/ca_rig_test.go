@@ -257,7 +257,7 @@ func (w *caWorld) serve(by string, now func() time.Time) *caService {
 	}
 	server := grpc.NewServer(grpc.MaxRecvMsgSize(issue.MaxMessage), grpc.Creds(credentials.NewTLS(&tls.Config{
 		Certificates: []tls.Certificate{{Certificate: x.Raw, PrivateKey: key}}, MinVersion: tls.VersionTLS13,
-		ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: s.roots,
+		ClientAuth: tls.RequestClientCert, // the service is to know by itself whom to believe
 	})))
 	service.Register(server)
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
