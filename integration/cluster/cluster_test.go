@@ -75,35 +75,36 @@ func on(t *testing.T, n *cluster.Node, name string, args ...string) string {
 	return string(out)
 }
 
-func TestPodsTalkOverServicesInEveryNetwork(t *testing.T) {
-	for _, test := range []struct {
-		proxy, cni string
-		rules      []string // what lists kube-proxy's rules
-		mark       string   // what is among them
-	}{
-		{"nftables", "bridge", []string{"nft", "list", "tables"}, "ip kube-proxy"},
-		{"iptables", "ptp", []string{"iptables-save", "-t", "nat"}, "default/web"},
-	} {
-		t.Run(test.proxy+"-"+test.cni, func(t *testing.T) {
-			c := cluster.Start(t, cluster.Options{Proxy: test.proxy, CNI: test.cni, DNS: true})
-			installWeb(t, c)
-			for _, n := range c.Nodes {
-				answers(t, c, n, len(c.Nodes))
-			}
-			if rules := on(t, c.Nodes[0], test.rules[0], test.rules[1:]...); !strings.Contains(rules, test.mark) {
-				t.Errorf("no rules of kube-proxy in mode %s:\n%s", test.proxy, rules)
-			}
-			if links := on(t, c.Nodes[0], "ip", "link"); strings.Contains(links, "cni0") != (test.cni == "bridge") {
-				t.Errorf("links of CNI %s:\n%s", test.cni, links)
-			}
-		})
+// talks shows that the Service is answered across nodes, by a kube-proxy and a network of the kinds that were asked for.
+func talks(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	installWeb(t, c)
+	for _, n := range c.Nodes {
+		answers(t, c, n, len(c.Nodes))
+		rules, mark := []string{"nft", "list", "tables"}, "ip kube-proxy"
+		if c.Options.Proxy == "iptables" {
+			rules, mark = []string{"iptables-save", "-t", "nat"}, "default/web"
+		}
+		if out := on(t, n, rules[0], rules[1:]...); !strings.Contains(out, mark) {
+			t.Errorf("no rules of kube-proxy in mode %s:\n%s", c.Options.Proxy, out)
+		}
+		if links := on(t, n, "ip", "link"); strings.Contains(links, "cni0") != (c.Options.CNI == "bridge") {
+			t.Errorf("links of CNI %s:\n%s", c.Options.CNI, links)
+		}
 	}
 }
 
+// The other two combinations of network and kube-proxy are those of package install.
+func TestPodsTalkOverServices(t *testing.T) {
+	t.Parallel()
+	talks(t, cluster.Start(t, cluster.Options{CNI: "bridge", Proxy: "iptables", DNS: true}))
+}
+
 func TestNodeLosesItsPowerAndAnotherIsAdded(t *testing.T) {
-	c := cluster.Start(t, cluster.Options{CNI: "ptp", DNS: true})
+	t.Parallel()
+	c := cluster.Start(t, cluster.Options{CNI: "ptp", Proxy: "nftables", DNS: true})
 	ctx := t.Context()
-	installWeb(t, c)
+	talks(t, c)
 	lost := c.Nodes[1]
 	if err := lost.Down(); err != nil {
 		t.Fatal(err)

@@ -24,6 +24,7 @@ func sysctls(t *testing.T) string {
 }
 
 func TestNothingIsLeftOfAKilledTestRun(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("a cluster needs root")
 	}

@@ -1,6 +1,7 @@
 package install_test
 
 import (
+	"strings"
 	"testing"
 
 	"fairlead.io/fairlead/integration/cluster"
@@ -12,7 +13,7 @@ import (
 func brief(t *testing.T, bin string) {
 	c := cluster.Start(t, cluster.Options{DNS: true, CNI: "ptp", Proxy: "iptables"})
 	must(t, c, install.Run(t.Context(), c, install.Config{
-		Tag: "brief", Bin: bin, ServerFlags: []string{"--svid-ttl=1m", "--svid-ttl-min=1m", "--svid-ttl-max=1m"},
+		Tag: "brief", Bin: bin, ServerFlags: []string{"--svid-ttl=1m", "--svid-ttl-min=1m", "--svid-ttl-max=1m", "--clock-skew=2s"},
 	}))
 	must(t, c, install.Wait(t.Context(), c))
 	populate(t, c)
@@ -22,13 +23,13 @@ func brief(t *testing.T, bin string) {
 	address, err := c.Kubectl(t.Context(), "", "get", "pod", "server", "-o", "jsonpath={.status.podIP}")
 	must(t, c, err)
 	local := keepCalling(t, c, "neighbour", "https://"+address+":8443", "server")
-	before, err := held(t, c, 1, accounts+"client", "default/client")
+	before, _, err := held(t, c, 1, accounts+"client", "default/client")
 	must(t, c, err)
 	must(t, c, c.Nodes[1].Down())
 	must(t, c, c.Nodes[1].Up(t.Context()))
 	must(t, c, install.Wait(t.Context(), c))
 	until(t, c, "find another SVID", func() error {
-		after, err := held(t, c, 1, accounts+"client", "default/client")
+		after, _, err := held(t, c, 1, accounts+"client", "default/client")
 		if err == nil && after == before {
 			t.Errorf("the SVID %s has outlived the power of its node: its key was on a disk", after)
 		}
@@ -37,12 +38,18 @@ func brief(t *testing.T, bin string) {
 	ready(t, c, "--all")
 	call(t, c)
 
-	// Until the old authority is gone, and every certificate has been renewed.
 	across := keepCalling(t, c, "client", serverURL, "server")
-	rotate(t, c, "stable")
-	call(t, c)
-	if s := across.end(t); len(s.Authorities) != 2 || s.OwnSVIDs < 2 || s.ServerSVIDs < 2 {
-		t.Errorf("calls through a rotation have seen %d and %d certificates, of %q", s.OwnSVIDs, s.ServerSVIDs, s.Authorities)
+	_, old, err := held(t, c, 0, accounts+"server", "default/server")
+	must(t, c, err)
+	out, err := c.Exec(t.Context(), install.Namespace, "deployment/fairlead", "fairlead", "ca", "rotate", "--wait", "--until=stable", "--timeout=5m")
+	must(t, c, err)
+	if !strings.Contains(out, "Stable") || strings.Contains(out, old) {
+		t.Errorf("after the rotation the authority %s is not gone: %s", old, out)
 	}
-	local.end(t)
+	call(t, c)
+	for _, load := range []*calls{across, local} {
+		if s := load.end(t); len(s.Authorities) != 2 || s.OwnSVIDs < 2 || s.ServerSVIDs < 2 {
+			t.Errorf("calls through a rotation have seen %d and %d certificates, of %q", s.OwnSVIDs, s.ServerSVIDs, s.Authorities)
+		}
+	}
 }

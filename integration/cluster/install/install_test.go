@@ -78,7 +78,7 @@ func asItIs(t *testing.T, bin string) {
 		must(t, c, err)
 		must(t, c, c.Rollout(t.Context(), install.Namespace, w))
 	}
-	rotate(t, c, "signing")
+	rotate(t, c)
 	call(t, c)
 	across.end(t)
 	// A pod that the agents and the servers of before have not known.
@@ -101,9 +101,9 @@ func replicas(t *testing.T, c *cluster.Cluster) {
 }
 
 // rotate replaces the authority through the installed server.
-func rotate(t *testing.T, c *cluster.Cluster, state string) {
+func rotate(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
-	out, err := c.Exec(t.Context(), install.Namespace, "deployment/fairlead", "fairlead", "ca", "rotate", "--wait", "--until="+state, "--timeout=8m")
+	out, err := c.Exec(t.Context(), install.Namespace, "deployment/fairlead", "fairlead", "ca", "rotate", "--wait", "--timeout=2m")
 	must(t, c, err)
 	if !strings.Contains(out, "signs") {
 		t.Errorf("after a rotation: %s", out)
@@ -204,33 +204,33 @@ func uid(t *testing.T, c *cluster.Cluster, kind, name string) string {
 }
 
 // held asks the agent of a node for a valid SVID of an identity, for a pod unless that is empty.
-func held(t *testing.T, c *cluster.Cluster, node int, id, pod string) (serial string, err error) {
+func held(t *testing.T, c *cluster.Cluster, node int, id, pod string) (serial, authority string, err error) {
 	t.Helper()
 	out, err := c.Exec(t.Context(), install.Namespace, agentOf(t, c, c.Nodes[node], "fairlead-node"), "/usr/local/bin/fairlead-node",
 		"status", "--admin=unix:/run/fairlead/agent/admin.sock", "-o", "json")
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	var status struct {
 		Identities []struct {
-			ID, State, Serial string
-			Pods              []string
+			ID, State, Serial, Authority string
+			Pods                         []string
 		}
 	}
 	if err := json.Unmarshal([]byte(out), &status); err != nil {
-		return "", err
+		return "", "", err
 	}
 	for _, i := range status.Identities {
 		if i.ID == id && i.State == "valid" && (pod == "" || slices.Contains(i.Pods, pod)) {
-			return i.Serial, nil
+			return i.Serial, i.Authority, nil
 		}
 	}
-	return "", fmt.Errorf("the agent of %s does not hold %s (%s): %s", c.Nodes[node].Name, id, pod, out)
+	return "", "", fmt.Errorf("the agent of %s does not hold %s (%s): %s", c.Nodes[node].Name, id, pod, out)
 }
 
 func holds(t *testing.T, c *cluster.Cluster, node int, id, pod string) {
 	t.Helper()
-	until(t, c, "find an SVID", func() error { _, err := held(t, c, node, id, pod); return err })
+	until(t, c, "find an SVID", func() error { _, _, err := held(t, c, node, id, pod); return err })
 }
 
 // showPods logs what Fairlead's pods have to say, for a test that fails.
