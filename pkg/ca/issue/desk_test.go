@@ -75,6 +75,7 @@ func TestDeskDropsWhatNobodyWaitsFor(t *testing.T) {
 		if err := d.work(t.Context(), 1, func(int) { done.Add(1) }); err != nil || done.Load() != 2 {
 			t.Errorf("the next call: %v", err)
 		}
+		time.Sleep(d.patient)
 	})
 }
 
