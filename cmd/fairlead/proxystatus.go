@@ -60,7 +60,7 @@ func clientTable(w io.Writer, list []push.ClientInfo, absent []barrier.Absent, n
 		return absentTable(w, absent, now)
 	}
 	if len(list) == 0 {
-		_, err := fmt.Fprintln(w, "no Envoy is connected; start one whose bootstrap names this server (fairlead demo --keep shows how)")
+		_, err := fmt.Fprintln(w, "no Envoy is connected to this replica; start one whose bootstrap names this server (fairlead demo --keep shows how)")
 		return err
 	}
 	var rows [][]string
