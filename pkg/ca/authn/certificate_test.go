@@ -163,6 +163,27 @@ func TestSeenOutlivesARotation(t *testing.T) {
 	})
 }
 
+// A chain that was verified once counts as long as all of it is valid.
+func TestVerifiedChainEndsWithItsFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoot(t)
+		key := newSigner(t)
+		between := signed(t, &x509.Certificate{
+			SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "between"}, NotBefore: time.Now(), NotAfter: time.Now().Add(10 * time.Minute),
+			IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		}, r.cert, key, r.key)
+		a := newAuthn(t, &places{runs: func(string, string) bool { return true }}, func(cfg *Config) {
+			cfg.Roots = func(spiffeid.TrustDomain) []*x509.Certificate { return []*x509.Certificate{r.cert} }
+		})
+		ctx := connected(t.Context(), root{between, key}.leaf(t, webID, 0, nil), between)
+		refusal(t, a, ctx, "", 0)
+		time.Sleep(9 * time.Minute)
+		refusal(t, a, ctx, "", 0)
+		time.Sleep(2 * time.Minute)
+		refusal(t, a, ctx, CertificateUntrusted, codes.Unauthenticated)
+	})
+}
+
 func TestCertificates(t *testing.T) {
 	ours, theirs := newRoot(t), newRoot(t)
 	server := spiffeid.RequireFromString("spiffe://cluster.local/ns/fairlead-system/sa/fairlead")
@@ -195,6 +216,7 @@ func TestCertificates(t *testing.T) {
 		"that has not begun":          {ours.leaf(t, webID, -time.Minute, nil), CertificateExpired, "", ""},
 		"that signs":                  {between, CertificateProfile, "", ""},
 		"that signs, and says not so": {ours.leaf(t, webID, 0, func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCertSign }), CertificateProfile, "", ""},
+		"that is an authority's":      {ours.leaf(t, webID, 0, func(c *x509.Certificate) { c.IsCA = true }), CertificateProfile, "", ""},
 		"that signs lists":            {ours.leaf(t, webID, 0, func(c *x509.Certificate) { c.KeyUsage |= x509.KeyUsageCRLSign }), CertificateProfile, "", ""},
 		"for servers alone":           {ours.leaf(t, webID, 0, func(c *x509.Certificate) { c.ExtKeyUsage = c.ExtKeyUsage[1:] }), CertificateUntrusted, "", ""},
 		"without a name":              {ours.leaf(t, webID, 0, func(c *x509.Certificate) { c.URIs = nil }), CertificateProfile, "", ""},

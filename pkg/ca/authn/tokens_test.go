@@ -7,9 +7,12 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -218,6 +221,26 @@ func TestReviewThatRefuses(t *testing.T) {
 			r.Status.User.Extra[extraPodUID] = []string{"uid-2"}
 			return nil
 		}, TokenRefused, codes.Unauthenticated, 1},
+		"a pod of another name": {func(r *authentication.TokenReview) error {
+			_ = believes(r)
+			r.Status.User.Extra[extraPodName] = []string{"web-2"}
+			return nil
+		}, TokenRefused, codes.Unauthenticated, 1},
+		"two pods": {func(r *authentication.TokenReview) error {
+			_ = believes(r)
+			r.Status.User.Extra[extraPodName] = []string{"web-1", "web-2"}
+			return nil
+		}, TokenUnbound, codes.Unauthenticated, 1},
+		"another node": {func(r *authentication.TokenReview) error {
+			_ = believes(r)
+			r.Status.User.Extra[extraNodeName] = []string{"n2"}
+			return nil
+		}, TokenRefused, codes.Unauthenticated, 1},
+		"a former node": {func(r *authentication.TokenReview) error {
+			_ = believes(r)
+			r.Status.User.Extra[extraNodeUID] = []string{"uid-n0"}
+			return nil
+		}, TokenRefused, codes.Unauthenticated, 1},
 		"another account": {func(r *authentication.TokenReview) error {
 			_ = believes(r)
 			r.Status.User.Username = "system:serviceaccount:shop:bank"
@@ -284,6 +307,34 @@ func TestKeys(t *testing.T) {
 		synctest.Wait()
 		want(t, a, fresh("k2", second), TokenUnverified, codes.Unavailable)
 	})
+}
+
+// Of a set of keys those count that are public and have a name.
+func TestKeysOfFile(t *testing.T) {
+	good, private := newSigner(t), newSigner(t)
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
+		{Key: good.Public()}, {KeyID: "private", Key: private}, {KeyID: "secret", Key: []byte("0123456789abcdef0123456789abcdef")}, public("k1", good),
+	}}
+	write := func(set jose.JSONWebKeySet) string {
+		raw, err := json.Marshal(set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "jwks.json")
+		if err := os.WriteFile(path, raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	issuer, got, err := KeysOfFile(write(set), "k8s").Keys(t.Context())
+	if err != nil || issuer != "k8s" || len(got.Keys) != 1 || got.Keys[0].KeyID != "k1" {
+		t.Errorf("%q, %d keys, %v", issuer, len(got.Keys), err)
+	}
+	for name, path := range map[string]string{"none is good": write(jose.JSONWebKeySet{Keys: set.Keys[:3]}), "no file": filepath.Join(t.TempDir(), "none")} {
+		if _, _, err := KeysOfFile(path, "k8s").Keys(t.Context()); err == nil {
+			t.Errorf("%s: read", name)
+		}
+	}
 }
 
 func TestPodThatIsNotKnownYet(t *testing.T) {
