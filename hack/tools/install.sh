@@ -101,6 +101,7 @@ if [ "$*" = cluster ]; then
   set -- "${cluster[@]}"
 fi
 for name in "$@"; do file_of "$name" >/dev/null || die "unknown tool $name; known: ${all[*]} ${kubernetes[*]} coredns busybox istiod cluster"; done
+find "$bin" -maxdepth 1 -name '.install.*' -mmin +180 -exec rm -rf {} + # of runs that were killed
 tmp=$(mktemp -d "$bin/.install.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 n=0
