@@ -33,9 +33,11 @@ func statusCommand() *cobra.Command {
 			if format == "json" {
 				enc := json.NewEncoder(cmd.OutOrStdout())
 				enc.SetIndent("", "  ")
-				return enc.Encode(s)
+				err = enc.Encode(s)
+			} else {
+				err = table(cmd.OutOrStdout(), s, time.Now())
 			}
-			if err := table(cmd.OutOrStdout(), s, time.Now()); err != nil {
+			if err != nil {
 				return err
 			}
 			if s.NotReady != "" {

@@ -11,29 +11,32 @@ import (
 )
 
 // listen opens what the Config names. Nothing stays open after an error.
-func (a *agent) listen() (l *listeners, err error) {
-	l = &listeners{}
-	defer func() {
-		if err != nil {
-			l.close()
-		}
-	}()
+func (a *agent) listen() (*listeners, error) {
+	l := &listeners{}
+	if err := a.open(l); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (a *agent) open(l *listeners) (err error) {
 	if a.cfg.SDSSocket != "" {
 		if l.sds, err = listenSDS(a.cfg.SDSSocket, a.cfg.SDSGroup); err != nil {
-			return nil, fmt.Errorf("serve SDS: %w", err)
+			return fmt.Errorf("serve SDS: %w", err)
 		}
 	}
 	if a.cfg.WorkloadSocket != "" {
 		if l.workload, err = socket(a.cfg.WorkloadSocket, 0o666, 0o755); err != nil {
-			return nil, fmt.Errorf("serve workload API: %w", err)
+			return fmt.Errorf("serve workload API: %w", err)
 		}
 	}
 	if a.cfg.Admin != "" {
 		if l.admin, err = listenAdmin(a.cfg.Admin); err != nil {
-			return nil, fmt.Errorf("serve admin interface: %w", err)
+			return fmt.Errorf("serve admin interface: %w", err)
 		}
 	}
-	return l, nil
+	return nil
 }
 
 // listenSDS opens a socket for this process's user, and for a group when there is one: whoever opens it gets private keys. A

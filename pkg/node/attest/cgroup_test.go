@@ -33,6 +33,19 @@ func TestLocate(t *testing.T) {
 		"a pod below the pod":       {"0::/kubepods/pod" + uidA + "/0f/kubepods/pod" + uidB + "/0e\n", nil, uidA, nil},
 		"a slice below the pod":     {"0::/kubepods.slice/kubepods-pod" + under(uidA) + ".slice/a.scope/kubepods-pod" + under(uidB) + ".slice\n", nil, uidA, nil},
 
+		"a named one outside, v2": {"1:name=systemd:/\n0::/kubepods/pod" + uidA + "\n", nil, uidA, nil},
+		"containerd, kind":        {"0::/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod" + under(uidA) + ".slice/cri-containerd-0f.scope/init.scope\n", []string{"/kubelet.slice/kubelet-kubepods.slice"}, uidA, nil},
+		"CRI-O's container below": {"0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + under(uidA) + ".slice/crio-0f.scope/container\n", nil, uidA, nil},
+		"CRI-O's helper":          {"0::/kubepods/burstable/pod" + uidA + "/crio-conmon-0f\n", nil, uidA, nil},
+		"cri-dockerd":             {"0::/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod" + under(uidA) + ".slice/docker-0f.scope\n", nil, uidA, nil},
+		"v1, systemd":             {v1("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod" + under(uidA) + ".slice/cri-containerd-0f.scope"), nil, uidA, nil},
+
+		"a class of the other driver":    {"0::/kubepods.slice/burstable/kubepods-burstable-pod" + under(uidA) + ".slice\n", nil, "", ErrAmbiguous},
+		"a slice of the other driver":    {"0::/kubepods/kubepods-burstable.slice/pod" + uidA + "\n", nil, "", ErrAmbiguous},
+		"systemd, no prefix":             {"0::/kubepods.slice/pod" + under(uidA) + ".slice\n", nil, "", ErrAmbiguous},
+		"systemd, no slice":              {"0::/kubepods.slice/kubepods-pod" + under(uidA) + "\n", nil, "", ErrAmbiguous},
+		"no pod before the UID":          {"0::/kubepods/" + uidA + "\n", nil, "", ErrAmbiguous},
+		"a short hash":                   {"0::/kubepods/pod" + static[1:] + "\n", nil, "", ErrAmbiguous},
 		"the node":                       {"0::/system.slice/sshd.service\n", nil, "", ErrNoPod},
 		"the root":                       {"0::/\n", nil, "", ErrNoPod},
 		"a user's own kubepods":          {"0::/user.slice/u/kubepods/pod" + uidA + "/0f\n", nil, "", ErrNoPod},
@@ -70,6 +83,26 @@ func TestLocate(t *testing.T) {
 				t.Fatalf("pod %q, %v; want %q, %v", at.uid, err, c.uid, c.want)
 			}
 		})
+	}
+}
+
+// The hierarchy in which a pod's processes are looked for is one that every process of it is in.
+func TestLocateDecides(t *testing.T) {
+	pod := "/kubepods/pod" + uidA
+	for file, want := range map[string]string{
+		"13:name=x:" + pod + "\n12:memory:" + pod + "\n1:name=systemd:" + pod + "\n0::" + pod + "\n": "memory",
+		"12:memory:" + pod + "\n0::" + pod + "/y\n":                                                  "memory",
+		"1:name=systemd:" + pod + "\n0::" + pod + "\n":                                               "",
+		"0::" + pod + "\n1:name=systemd:" + pod + "\n":                                               "",
+	} {
+		all, err := parseCgroup([]byte(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, err := locate(all, []string{"/kubepods"})
+		if err != nil || hierarchy(at.in) != want || at.pod != pod {
+			t.Errorf("%q: %q %s, %v; want %q", file, hierarchy(at.in), at.pod, err, want)
+		}
 	}
 }
 

@@ -181,7 +181,7 @@ func (c *Client) session(ctx context.Context) (answered bool, err error) {
 	for _, url := range []string{BundleType, WorkloadType} {
 		req := &discovery.DeltaDiscoveryRequest{
 			Node:    &core.Node{Id: c.cfg.Node, UserAgentName: UserAgent, UserAgentVersionType: &core.Node_UserAgentVersion{UserAgentVersion: c.cfg.Version}},
-			TypeUrl: url, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: maps.Clone(c.versions[url]),
+			TypeUrl: url, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: c.had(url),
 		}
 		if stream.Send(req) != nil {
 			break // Recv says why
@@ -228,6 +228,16 @@ func (c *Client) session(ctx context.Context) (answered bool, err error) {
 			return answered, errNewer
 		}
 	}
+}
+
+// had is what the server need not send. Our own bundle is asked for each time: a server that has nothing new says nothing, and
+// would not be known to be there.
+func (c *Client) had(url string) map[string]string {
+	out := maps.Clone(c.versions[url])
+	if url == BundleType {
+		delete(out, c.cfg.TrustDomain.Name())
+	}
+	return out
 }
 
 func (c *Client) up(conn *Conn) {
@@ -328,8 +338,11 @@ func (c *Client) workloads(r *discovery.DeltaDiscoveryResponse) error {
 // trust takes in bundles, as workloads does pods. That of our own trust domain is never given up.
 func (c *Client) trust(r *discovery.DeltaDiscoveryResponse) error {
 	var errs []error
-	own := c.cfg.TrustDomain
+	own, changed := c.cfg.TrustDomain, false
 	for _, res := range r.GetResources() {
+		if was, ok := c.versions[BundleType][res.GetName()]; ok && was == res.GetVersion() {
+			continue
+		}
 		b := &nodev1.TrustBundle{}
 		err := res.GetResource().UnmarshalTo(b)
 		if err == nil {
@@ -337,6 +350,7 @@ func (c *Client) trust(r *discovery.DeltaDiscoveryResponse) error {
 			if read, err = parseBundle(res.GetName(), b); err == nil {
 				c.bundles[res.GetName()] = read
 				c.versions[BundleType][res.GetName()] = res.GetVersion()
+				changed = true
 				continue
 			}
 		}
@@ -349,8 +363,9 @@ func (c *Client) trust(r *discovery.DeltaDiscoveryResponse) error {
 		}
 		delete(c.bundles, name)
 		delete(c.versions[BundleType], name)
+		changed = true
 	}
-	if all := join(own, c.bundles); all != nil {
+	if all := join(own, c.bundles); all != nil && changed {
 		c.cfg.Link.cfg.Trust.Receive(all.X509[own])
 		c.cfg.Sink.SetBundles(all)
 	}

@@ -17,7 +17,7 @@ const (
 	// pauses all of them: up to lastPause, over which a whole cluster's agents are spread.
 	firstRetry = 500 * time.Millisecond
 	lastRetry  = time.Minute
-	lastPause  = time.Minute
+	lastPause  = 20 * time.Second
 	// lastMoment is how often it is asked when almost nothing is left of an SVID.
 	lastMoment = 100 * time.Millisecond
 	// resumeWithin spreads the agents of a cluster when their server comes back.

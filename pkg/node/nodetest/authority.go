@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/x509"
+	"encoding/pem"
 	"testing"
 	"time"
 
@@ -115,6 +116,15 @@ func (a *Authority) Bundles() *node.Bundles {
 		Local: []spiffeid.TrustDomain{Domain}, Signing: s.Signing, X509: map[spiffeid.TrustDomain][]*x509.Certificate{Domain: s.Roots()},
 		JWT: map[spiffeid.TrustDomain]map[string]crypto.PublicKey{Domain: a.Bundle().JWTAuthorities()},
 	}
+}
+
+// RootsPEM is a file of what the authority trusts now.
+func (a *Authority) RootsPEM() []byte {
+	var out []byte
+	for _, c := range a.State().Roots() {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	return out
 }
 
 // Resource is the TrustBundle of the authority.
