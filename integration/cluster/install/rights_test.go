@@ -3,7 +3,6 @@ package install_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -208,7 +207,7 @@ func token(t *testing.T, c *cluster.Cluster, admin kubernetes.Interface) {
 		},
 	} {
 		if err := try(); !apierrors.IsForbidden(err) {
-			t.Error(fmt.Errorf("the token may %s: %w", what, err))
+			t.Errorf("the token may %s: %v", what, err)
 		}
 	}
 	if _, err := admin.CoreV1().Pods(install.Namespace).Get(ctx, pod, metav1.GetOptions{}); err != nil {
