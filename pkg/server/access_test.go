@@ -3,7 +3,9 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto"
 	"crypto/tls"
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -14,15 +16,20 @@ import (
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"github.com/go-jose/go-jose/v4"
+	"github.com/go-jose/go-jose/v4/jwt"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	barrierv1 "fairlead.io/fairlead/api/barrier/v1"
 	cav1 "fairlead.io/fairlead/api/ca/v1"
 	"fairlead.io/fairlead/pkg/admin"
+	"fairlead.io/fairlead/pkg/ca/authority"
 	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/source"
+	"fairlead.io/fairlead/pkg/svid"
 	"fairlead.io/fairlead/pkg/translate"
 )
 
@@ -245,5 +252,88 @@ func TestMetricsOfIdentity(t *testing.T) {
 		if scrape(t, i, name) == "" {
 			t.Errorf("no %s", name)
 		}
+	}
+}
+
+// published are the keys of JWT-SVIDs as anybody may read them.
+func published(t *testing.T, i *identified) map[string]crypto.PublicKey {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // whose it is is tested elsewhere
+	res, err := client.Get("https://" + i.Bundles() + "/keys")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	var set jose.JSONWebKeySet
+	if err := json.NewDecoder(res.Body).Decode(&set); err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]crypto.PublicKey{}
+	for _, k := range set.Keys {
+		if !k.IsPublic() {
+			t.Errorf("key %s is not public", k.KeyID)
+		}
+		out[k.KeyID] = k.Key
+	}
+	return out
+}
+
+// A token is for somebody, for an hour at most, and verified with published keys as long as it lives, whatever signs meanwhile.
+func TestJWTOfTheServer(t *testing.T) {
+	i := newIdentified(t)
+	service := cav1.NewCertificateAuthorityClient(i.as(webSVID))
+	sign := func(ttl time.Duration, audience ...string) (string, error) {
+		out, err := service.SignJWT(t.Context(), &cav1.SignJWTRequest{Audience: audience, Ttl: durationpb.New(ttl)})
+		if err == nil && time.Until(out.GetExpires().AsTime()) > time.Hour {
+			t.Errorf("ends at %s", out.GetExpires().AsTime())
+		}
+		return out.GetToken(), err
+	}
+	for _, audience := range [][]string{nil, {""}, {"bank", ""}, {strings.Repeat("a", 257)}, slices.Repeat([]string{"bank"}, 17)} {
+		if token, err := sign(time.Minute, audience...); status.Code(err) != codes.InvalidArgument || token != "" {
+			t.Errorf("for %d audiences: %v", len(audience), err)
+		}
+	}
+	first, err := sign(100*time.Hour, "bank")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := func(token string) {
+		t.Helper()
+		if found := svid.CheckJWT(token, published(t, i), "bank", time.Now()); len(found) > 0 {
+			t.Errorf("the token breaks %v", found)
+		}
+	}
+	good(first)
+	kid := func(token string) string {
+		p, err := jwt.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Headers[0].KeyID
+	}
+	next, err := authority.GenerateJWTKey(time.Now().Add(-time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.authority.Update(t.Context(), func(s authority.State) (authority.State, error) {
+		s.JWT = slices.Clone(s.JWT)
+		s.JWT[len(s.JWT)-1].NotAfter = time.Now().Add(25 * time.Hour)
+		s.JWT, s.Sequence = append(s.JWT, next), s.Sequence+1
+		return s, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var second string
+	eventually(t, func() error {
+		if second, err = sign(time.Minute, "bank"); err == nil && kid(second) != next.ID {
+			err = context.DeadlineExceeded
+		}
+		return err
+	})
+	good(second)
+	good(first) // which another key has signed
+	if kid(first) == kid(second) {
+		t.Error("one key has signed both")
 	}
 }
