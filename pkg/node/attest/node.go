@@ -212,10 +212,12 @@ func (k *Kernel) oldest(s standing) (standing, error) {
 		if e.pid, err = k.namespace(strconv.Itoa(n), "pid"); err != nil {
 			return nil
 		}
-		if e.pid == k.nodePID && e.before(node) {
-			node = e
-		} else if e.pid != k.nodePID && e.before(own) {
-			own = e
+		of := &own
+		if e.pid == k.nodePID {
+			of = &node
+		}
+		if e.before(*of) {
+			*of = e
 		}
 		return nil
 	})

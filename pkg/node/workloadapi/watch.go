@@ -3,6 +3,7 @@ package workloadapi
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -52,6 +53,7 @@ func (s *Server) wait(ctx context.Context, v view, limit <-chan time.Time) error
 	case <-v.trust:
 	case <-limit:
 		if !v.known {
+			s.refuse("first answer", fmt.Errorf("%w has the UID %s, as the control plane tells it", node.ErrUnknown, callerOf(ctx).PodUID))
 			return errNone
 		}
 		return status.Error(codes.Unavailable, "the identity is not there yet")
