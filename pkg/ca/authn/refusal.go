@@ -25,7 +25,6 @@ const (
 	TokenMalformed  Reason = "token-malformed"
 	TokenAlgorithm  Reason = "token-algorithm"
 	TokenSignature  Reason = "token-signature"
-	TokenIssuer     Reason = "token-issuer"
 	TokenAudience   Reason = "token-audience"
 	TokenExpired    Reason = "token-expired"
 	TokenEarly      Reason = "token-not-yet-valid"
