@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -34,10 +33,6 @@ type serveFlags struct {
 	identity                    identityFlags
 }
 
-// gcPercent is how much the heap may grow between two collections. Most of it are tables that stay, so that Go's 100 would
-// hold back as much memory for garbage as the whole mesh takes.
-const gcPercent = 75
-
 func serveCommand(env environment) *cobra.Command {
 	var f serveFlags
 	cmd := &cobra.Command{
@@ -62,7 +57,7 @@ func serveCommand(env environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			debug.SetGCPercent(gcPercent)
+			paceCollections(cmd.Context())
 			return s.Run(cmd.Context())
 		},
 	}
