@@ -65,7 +65,7 @@ func parse(args []string) (options, error) {
 	fs.DurationVar(&o.budget, "budget", 45*time.Second, "no change of a kind begins after so long (but three are made)")
 	fs.StringVar(&servers, "servers", "fairlead,istiod", "what to measure")
 	fs.StringVar(&parts, "parts", "mesh,csr", "what to measure of them: mesh is what it takes to configure clients, csr to certify them")
-	fs.DurationVar(&o.load, "load", 5*time.Second, "how long certificates are asked for in each way")
+	fs.DurationVar(&o.load, "load", 5*time.Second, "how long certificates are asked for in each way; 0 leaves that to a herd alone")
 	fs.IntVar(&o.herd, "herd", promisedHerd, "nodes that ask for certificates at once")
 	fs.BoolVar(&o.pods, "pods", false, "measure once more with a Pod behind each endpoint")
 	fs.StringVar(&o.profile, "profile", "", "folder for CPU profiles of Fairlead; its figures are worse for it")
