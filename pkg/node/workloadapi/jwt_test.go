@@ -210,3 +210,55 @@ func TestTokensTogether(t *testing.T) {
 		}
 	})
 }
+
+// A caller that is of another pod by the time its token has been signed does not get it, nor does anybody get one that is of
+// another identity than the pod's.
+func TestTokenOfAnotherByNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, i := alone(t)
+		i.Set("a")
+		late := slow{i, make(chan struct{}), make(chan struct{})}
+		s.tokens.identities = late
+		procs := &processes{}
+		ctx := context.WithValue(t.Context(), callerKey{}, attest.NewCaller("a", 1, &proof{of: procs}))
+		done := make(chan error)
+		go func() {
+			_, err := s.FetchJWTSVID(ctx, &workload.JWTSVIDRequest{Audience: []string{"x"}})
+			done <- err
+		}()
+		<-late.begun
+		procs.set(attest.ErrMoved)
+		close(late.go_)
+		if err := <-done; status.Code(err) != codes.PermissionDenied {
+			t.Errorf("a caller that has moved: %v", err)
+		}
+		s.tokens.identities = foreign{i}
+		_, err := s.FetchJWTSVID(called(t.Context(), "a"), &workload.JWTSVIDRequest{Audience: []string{"y"}})
+		if status.Code(err) != codes.Unavailable {
+			t.Errorf("a token of another identity: %v", err)
+		}
+	})
+}
+
+// foreign signs for another pod.
+type foreign struct{ *idtest.Identities }
+
+func (f foreign) JWT(ctx context.Context, _ string, audience []string) (node.JWT, error) {
+	f.Set("b")
+	return f.Identities.JWT(ctx, "b", audience)
+}
+
+// X509 has the pod be another one.
+func (f foreign) X509(string) (*node.SVID, <-chan struct{}, error) { return f.Identities.X509("b") }
+
+// A token that was kept is not given once its pod has another identity.
+func TestKeptTokenOfFormerIdentity(t *testing.T) {
+	s, i := alone(t)
+	i.Set("a")
+	first := s.token(t, "a", "x")
+	i.Set("b")
+	s.Identities, s.tokens.identities = foreign{i}, foreign{i}
+	if s.token(t, "a", "x") == first {
+		t.Error("a token of the former identity")
+	}
+}
