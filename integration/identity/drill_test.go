@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -91,7 +90,7 @@ func (w *world) comesBack(c *agent, old *x509.Certificate, signing string) {
 	bundle := slices.IndexFunc(c.args, func(a string) bool { return strings.HasPrefix(a, "--trust-bundle=") })
 	file := c.args[bundle]
 	mounted := strings.TrimPrefix(file, "--trust-bundle=")
-	if err := os.WriteFile(mounted, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: old.Raw}), 0o600); err != nil {
+	if err := swap(mounted, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: old.Raw})); err != nil {
 		w.Fatal(err)
 	}
 	hash := func(x *x509.Certificate) string { return fmt.Sprintf("--trust-hash=sha256:%x", sha256.Sum256(x.Raw)) }

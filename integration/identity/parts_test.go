@@ -191,9 +191,18 @@ func (w *world) bundle() string {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(path, []byte(m.Data["root-cert.pem"]), 0o600)
+		return swap(path, []byte(m.Data["root-cert.pem"]))
 	})
 	return path
+}
+
+// swap replaces a file as a whole, as kubelets do: an agent may read it at any moment.
+func swap(path string, content []byte) error {
+	next := path + ".next"
+	if err := os.WriteFile(next, content, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(next, path)
 }
 
 func freeAddress(w *world) string {
