@@ -344,11 +344,11 @@ func TestSockets(t *testing.T) {
 			t.Errorf("%s: %v, %v, want %o", p, info.Mode(), err, mode)
 		}
 	}
-	go func() {
+	go func(l net.Listener) {
 		if c, err := l.Accept(); err == nil {
 			_ = c.Close()
 		}
-	}()
+	}(l)
 	if _, err := listenSDS(path, -1); err == nil || !strings.Contains(err.Error(), "answers") {
 		t.Errorf("a socket that is in use was taken: %v", err)
 	}

@@ -33,8 +33,10 @@ func (p *process) ended() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrGone, err)
 	}
-	err = raw.Control(func(fd uintptr) { out = pollEnded(fd) })
-	return errors.Join(err, out)
+	if err = raw.Control(func(fd uintptr) { out = pollEnded(fd) }); err != nil {
+		return fmt.Errorf("%w: %w", ErrGone, err) // closed, because it has
+	}
+	return out
 }
 
 func pollEnded(fd uintptr) error {
