@@ -62,8 +62,8 @@ func (t *Transport) Run(ctx context.Context, moved <-chan struct{}) {
 func (t *Transport) ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.Creds(t.credentials()), grpc.ConnectionTimeout(t.cfg.Handshake), grpc.MaxHeaderListSize(64 << 10), grpc.MaxConcurrentStreams(200),
-		// What comes is small, and there are thousands who mostly are silent: they would hold 64 kB each.
-		grpc.ReadBufferSize(4 << 10), grpc.SharedWriteBuffer(true),
+		// What comes is small, and there are thousands who mostly are silent: they would hold 32 kB each.
+		grpc.ReadBufferSize(4 << 10),
 		grpc.ChainStreamInterceptor(t.intercept), grpc.ChainUnaryInterceptor(unguarded),
 	}
 }

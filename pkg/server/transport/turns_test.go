@@ -37,7 +37,7 @@ func TestATurnEndsWhereTheClientIsWaitedFor(t *testing.T) {
 		}
 		done := make(chan error, 1)
 		go func() { done <- tls.Client(deaf{raw, answered, closed}, r.client(nil)).Handshake() }()
-		defer func() { _ = raw.Close(); <-done }()
+		defer func() { _, _ = raw.Close(), <-done }()
 	}
 	defer close(closed)
 	for range silent {
@@ -76,8 +76,8 @@ func TestHandshakesTakeTurns(t *testing.T) {
 	}
 	gone, goneDone := arrive()
 	select {
-	case <-goneDone:
-		t.Fatal("there are more at once than processors")
+	case err := <-goneDone:
+		t.Fatal("there are more at once than processors", err)
 	case <-time.After(20 * time.Millisecond): // it can only fail to see a mistake
 	}
 	_, next := arrive()
