@@ -20,9 +20,7 @@ func brief(t *testing.T, bin string) {
 	call(t, c)
 
 	// On the node that stays, nothing is noticed of the other one's end.
-	address, err := c.Kubectl(t.Context(), "", "get", "pod", "server", "-o", "jsonpath={.status.podIP}")
-	must(t, c, err)
-	local := keepCalling(t, c, "neighbour", "https://"+address+":8443", "server")
+	local := keepCalling(t, c, "neighbour")
 	before, _, err := held(t, c, 1, accounts+"client", "default/client")
 	must(t, c, err)
 	must(t, c, c.Nodes[1].Down())
@@ -38,7 +36,7 @@ func brief(t *testing.T, bin string) {
 	ready(t, c, "--all")
 	call(t, c)
 
-	across := keepCalling(t, c, "client", serverURL, "server")
+	across := keepCalling(t, c, "client")
 	_, old, err := held(t, c, 0, accounts+"server", "default/server")
 	must(t, c, err)
 	out, err := c.Exec(t.Context(), install.Namespace, "deployment/fairlead", "fairlead", "ca", "rotate", "--wait", "--until=stable", "--timeout=5m")

@@ -72,7 +72,7 @@ func asItIs(t *testing.T, bin string) {
 	deletedPodsToken(t, c, bin)
 	must(t, c, conditions(t, c))
 
-	across := keepCalling(t, c, "client", serverURL, "server")
+	across := keepCalling(t, c, "client")
 	for _, w := range install.Workloads() {
 		_, err := c.Kubectl(t.Context(), "", "rollout", "restart", "-n", install.Namespace, w)
 		must(t, c, err)

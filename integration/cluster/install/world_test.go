@@ -139,11 +139,15 @@ type summary struct {
 	Errors, Authorities                       []string
 }
 
-// keepCalling returns when the first call has been answered.
-func keepCalling(t *testing.T, c *cluster.Cluster, from, url, account string) *calls {
+// keepCalling has a pod call the server, and returns when the first call has been answered. It calls the pod and no Service, which
+// has no pods for a while when a probe of readiness is answered late.
+func keepCalling(t *testing.T, c *cluster.Cluster, from string) *calls {
 	t.Helper()
+	address, err := c.Kubectl(t.Context(), "", "get", "pod", "server", "-o", "jsonpath={.status.podIP}")
+	must(t, c, err)
+	url := "https://" + address + ":8443"
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := c.KubectlCommand(ctx, "exec", "-i", from, "--", "/probe", "tls-load", socket, url, accounts+account)
+	cmd := c.KubectlCommand(ctx, "exec", "-i", from, "--", "/probe", "tls-load", socket, url, accounts+"server")
 	stdin, err := cmd.StdinPipe()
 	must(t, c, err)
 	out, err := cmd.StdoutPipe()

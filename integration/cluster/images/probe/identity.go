@@ -122,7 +122,7 @@ func getTLS(ctx context.Context, source *workloadapi.X509Source, url string) err
 }
 
 func getTLSOnce(ctx context.Context, source *workloadapi.X509Source, url string) error {
-	answer, state, err := ask(ctx, tlsconfig.MTLSClientConfig(source, source, tlsconfig.AuthorizeAny()), url)
+	answer, state, err := ask(ctx, 2*time.Second, tlsconfig.MTLSClientConfig(source, source, tlsconfig.AuthorizeAny()), url)
 	if err != nil {
 		return err
 	}
@@ -134,13 +134,13 @@ func getTLSOnce(ctx context.Context, source *workloadapi.X509Source, url string)
 }
 
 // ask makes one request on a connection of its own.
-func ask(ctx context.Context, config *tls.Config, url string) (answer string, state *tls.ConnectionState, err error) {
+func ask(ctx context.Context, patience time.Duration, config *tls.Config, url string) (answer string, state *tls.ConnectionState, err error) {
 	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return "", nil, err
 	}
-	res, err := (&http.Client{Timeout: 2 * time.Second, Transport: transport}).Do(req)
+	res, err := (&http.Client{Timeout: patience, Transport: transport}).Do(req)
 	if err != nil {
 		return "", nil, err
 	}

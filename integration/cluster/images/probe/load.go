@@ -24,6 +24,9 @@ type summary struct {
 	Authorities []string `json:"authorities"`
 }
 
+// patience is for a machine that stands still for a while: what is refused is so at once.
+const patience = 30 * time.Second
+
 // load calls a server that must have a SPIFFE ID, each time with a new handshake, until its input ends. It prints "calling" after
 // the first answer, and a summary at the end.
 func load(socket, url, server string) error {
@@ -52,7 +55,7 @@ func load(socket, url, server string) error {
 				s.Authorities = append(s.Authorities, a)
 			}
 		}
-		_, state, err := ask(context.Background(), config, url) // the last one is not cut off
+		_, state, err := ask(context.Background(), patience, config, url) // the last one is not cut off
 		s.Requests++
 		if err == nil {
 			theirs[state.PeerCertificates[0].SerialNumber.String()] = true
