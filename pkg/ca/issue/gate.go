@@ -12,7 +12,10 @@ import (
 // A caller has maxWorking calls under way and maxWaiting behind them: whoever sends more delays nobody else.
 const maxWorking, maxWaiting = 4, 32
 
-var errCrowded = errors.New("the caller has too many calls under way")
+var (
+	errCrowded   = errors.New("the caller has too many calls under way")
+	errOversized = errors.New("the message is too large")
+)
 
 // gate bounds the calls of each caller.
 type gate struct {

@@ -4,7 +4,6 @@
 package issue
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"slices"
@@ -25,7 +24,7 @@ import (
 const (
 	// MaxBatch bounds the certificates of a call.
 	MaxBatch = 100
-	// MaxMessage is what the gRPC server has to accept, in bytes: a whole batch of the largest requests.
+	// MaxMessage is the largest message that is taken, in bytes: a whole batch of the largest requests.
 	MaxMessage = 2 << 20
 )
 
@@ -102,6 +101,7 @@ func New(cfg Config) (*Service, error) {
 
 // Register makes a gRPC server answer for fairlead.ca.v1.CertificateAuthority and istio.v1.auth.IstioCertificateService.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
+	r = reception{r, s}
 	cav1.RegisterCertificateAuthorityServer(r, s)
 	istio.RegisterIstioCertificateServiceServer(r, istioService{s: s})
 }
@@ -149,27 +149,4 @@ func (s *Service) ours(id spiffeid.ID) (spiffeid.ID, bool) {
 	}
 	mapped, err := spiffeid.FromPath(s.cfg.TrustDomain, id.Path())
 	return mapped, err == nil
-}
-
-// caller proves who calls and takes a place among the calls of that caller; leave gives it back.
-func (s *Service) caller(ctx context.Context, r *record) (c *ca.Caller, leave func(), f *refusal) {
-	c, err := s.cfg.Authn.Authenticate(ctx)
-	if err != nil {
-		return nil, nil, unauthenticated(err)
-	}
-	r.caller = c
-	id, ok := s.ours(c.ID)
-	if !ok {
-		return nil, nil, denied(TrustDomain, "%s is neither of %s nor of an alias", c.ID, s.cfg.TrustDomain)
-	}
-	if id != c.ID {
-		mapped := *c
-		mapped.ID = id
-		c = &mapped
-	}
-	leave, err = s.gate.enter(ctx, callerKey(c))
-	if err != nil {
-		return nil, nil, busy(err)
-	}
-	return c, leave, nil
 }

@@ -24,24 +24,19 @@ const impersonatedIdentity = "ImpersonatedIdentity"
 
 // CreateCertificate implements istio.v1.auth.IstioCertificateService.
 func (i istioService) CreateCertificate(ctx context.Context, request *istio.IstioCertificateRequest) (*istio.IstioCertificateResponse, error) {
-	s, r := i.s, newRecord(ctx, "istio")
-	svid, f := i.create(ctx, request, r)
+	s, v := i.s, visitOf(ctx)
+	svid, f := i.create(ctx, request, v)
 	if f != nil {
-		s.refuse(ctx, r, f)
+		s.refuse(ctx, v.record, f)
 		return nil, f.status()
 	}
 	return &istio.IstioCertificateResponse{CertChain: chain(svid.Raw, s.cfg.Authority.State())}, nil
 }
 
-func (i istioService) create(ctx context.Context, request *istio.IstioCertificateRequest, r *record) (svid authority.DER, f *refusal) {
-	s := i.s
-	c, leave, f := s.caller(ctx, r)
-	if f != nil {
-		return svid, f
-	}
-	defer leave()
+func (i istioService) create(ctx context.Context, request *istio.IstioCertificateRequest, v *visit) (svid authority.DER, f *refusal) {
+	s, r := i.s, v.record
 	began := time.Now()
-	g := s.grants(c)
+	g := s.grants(v.caller)
 	to := g.self()
 	if field, ok := request.GetMetadata().GetFields()[impersonatedIdentity]; ok {
 		r.asked = cut(field.GetStringValue())

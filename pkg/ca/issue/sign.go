@@ -17,28 +17,22 @@ import (
 
 // SignX509 implements fairlead.ca.v1.CertificateAuthority.
 func (s *Service) SignX509(ctx context.Context, request *cav1.SignX509Request) (*cav1.SignX509Response, error) {
-	r := newRecord(ctx, "x509")
-	c, leave, f := s.caller(ctx, r)
-	if f != nil {
-		s.refuse(ctx, r, f)
-		return nil, f.status()
-	}
-	defer leave()
+	v := visitOf(ctx)
 	n := len(request.GetCertificates())
 	if n == 0 || n > MaxBatch {
 		f := invalid(BatchTooLarge, "%d certificates are asked; 1 to %d may be", n, MaxBatch)
 		f.message = fmt.Sprintf("a call may ask for 1 to %d certificates", MaxBatch)
-		s.refuse(ctx, r, f)
+		s.refuse(ctx, v.record, f)
 		return nil, f.status()
 	}
-	g := s.grants(c)
+	g := s.grants(v.caller)
 	pieces := make([]piece, n)
 	for i, one := range request.GetCertificates() {
 		if err := ctx.Err(); err != nil {
 			return nil, err // nobody waits for the rest
 		}
 		p := &pieces[i]
-		p.began, p.record, p.want = time.Now(), *r, one
+		p.began, p.record, p.want = time.Now(), *v.record, one
 		p.to, p.refusal = g.subject(ctx, one.GetSubject(), &p.record)
 	}
 	if err := s.desk.work(ctx, n, func(i int) { s.one(ctx, &pieces[i]) }); err != nil {
@@ -156,24 +150,19 @@ const maxAudiences, maxAudience = 16, 256
 
 // SignJWT implements fairlead.ca.v1.CertificateAuthority.
 func (s *Service) SignJWT(ctx context.Context, request *cav1.SignJWTRequest) (*cav1.SignJWTResponse, error) {
-	r := newRecord(ctx, "jwt")
-	response, f := s.signJWT(ctx, request, r)
+	v := visitOf(ctx)
+	response, f := s.signJWT(ctx, request, v)
 	if f != nil {
-		s.refuse(ctx, r, f)
+		s.refuse(ctx, v.record, f)
 		return nil, f.status()
 	}
-	s.allow(ctx, r)
+	s.allow(ctx, v.record)
 	return response, nil
 }
 
-func (s *Service) signJWT(ctx context.Context, request *cav1.SignJWTRequest, r *record) (*cav1.SignJWTResponse, *refusal) {
-	c, leave, f := s.caller(ctx, r)
-	if f != nil {
-		return nil, f
-	}
-	defer leave()
-	began := time.Now()
-	to, f := s.grants(c).subject(ctx, request.GetSubject(), r)
+func (s *Service) signJWT(ctx context.Context, request *cav1.SignJWTRequest, v *visit) (*cav1.SignJWTResponse, *refusal) {
+	began, r := time.Now(), v.record
+	to, f := s.grants(v.caller).subject(ctx, request.GetSubject(), r)
 	if f != nil {
 		return nil, f
 	}
