@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+
+	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
 const (
@@ -15,6 +19,23 @@ const (
 	// collections of a few megabytes.
 	leastGarbage = 48 << 20
 )
+
+// memoryRatio is the part of a container's memory limit that the runtime may fill before it collects all the time; the rest is
+// for the binary, and for what the kernel holds for us.
+const memoryRatio = 0.8
+
+// limitMemory has a container's limit kept, if there is one: when thousands of nodes come at once, garbage is collected sooner
+// rather than the process killed.
+func limitMemory(log *slog.Logger) {
+	limit, err := memlimit.SetGoMemLimitWithOpts(memlimit.WithRatio(memoryRatio))
+	switch {
+	case errors.Is(err, memlimit.ErrNoCgroup), errors.Is(err, memlimit.ErrCgroupsNotSupported):
+	case err != nil:
+		log.Warn("cannot read the memory limit of the container; garbage is collected without regard to it", "error", err)
+	case limit > 0:
+		log.Info("memory is limited", "bytes", limit)
+	}
+}
 
 // paceCollections keeps to both until ctx ends: after each collection it looks at what has stayed.
 func paceCollections(ctx context.Context) {

@@ -57,6 +57,7 @@ func serveCommand(env environment) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			limitMemory(cfg.Log)
 			paceCollections(cmd.Context())
 			return s.Run(cmd.Context())
 		},

@@ -28,6 +28,9 @@ const (
 	fairleadName = "spiffe://" + csrTrustDomain + "/ns/fairlead-system/sa/fairlead"
 )
 
+// csrMemory is what Fairlead sets itself in a container of 600 MiB.
+const csrMemory = "GOMEMLIMIT=480MiB"
+
 // startFairleadCA starts Fairlead with its TLS port, and its authority in the folder ca. It logs as it does unless told otherwise:
 // an audit record of each certificate.
 func startFairleadCA(dir, ca, binary, kubeconfig string) (*server, error) {
@@ -36,7 +39,7 @@ func startFairleadCA(dir, ca, binary, kubeconfig string) (*server, error) {
 		return nil, err
 	}
 	s := &server{name: "fairlead", tls: addresses[0], admin: "http://" + addresses[1], ready: "/readyz"}
-	s.process, err = process.Start(s.name, dir, binary, "serve", "--source=kube", "--kubeconfig="+kubeconfig, "--compat=istio",
+	s.process, err = process.Start(s.name, dir, "/usr/bin/env", csrMemory, binary, "serve", "--source=kube", "--kubeconfig="+kubeconfig, "--compat=istio",
 		"--tls-address="+s.tls, "--ca=folder:"+ca, "--admin="+addresses[1])
 	return s, err
 }

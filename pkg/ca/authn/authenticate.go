@@ -128,8 +128,7 @@ const maxToken = 16 << 10
 
 // bearer gives the token of the metadata. Another scheme than Bearer is no token of ours, but none beside it either.
 func bearer(ctx context.Context) (token string, found bool, r *Refusal) {
-	md, _ := metadata.FromIncomingContext(ctx)
-	values := md.Get("authorization")
+	values := metadata.ValueFromIncomingContext(ctx, "authorization")
 	switch {
 	case len(values) == 0:
 		return "", false, nil
