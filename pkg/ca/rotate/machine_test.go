@@ -85,6 +85,7 @@ type stage struct {
 	log       strings.Builder
 	mu        sync.Mutex // guards what follows
 	reasons   []string
+	storeErr  error
 	stop      func()
 }
 
@@ -106,6 +107,11 @@ func (s *stage) start() {
 			defer s.mu.Unlock()
 			s.reasons = append(s.reasons, reason)
 		},
+		StoreErr: func() error {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.storeErr
+		},
 		Log: slog.New(slog.NewJSONHandler(&s.log, nil)), Poll: 20 * time.Second,
 	})
 	var running sync.WaitGroup
@@ -114,6 +120,12 @@ func (s *stage) start() {
 	running.Go(func() { _ = s.machine.Run(ctx) })
 	s.stop = func() { cancel(); running.Wait() }
 	synctest.Wait()
+}
+
+func (s *stage) storeFails(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.storeErr = err
 }
 
 func (s *stage) restart() {
@@ -251,11 +263,11 @@ func TestCommands(t *testing.T) {
 			t.Fatalf("aborted at once: %+v", st)
 		}
 
-		s.machine.cfg.StoreErr = func() error { return errors.New("write Secret a/b: forbidden") }
+		s.storeFails(errors.New("write Secret a/b: forbidden"))
 		if st := s.after(time.Minute, authority.Stable); st.Store != "write Secret a/b: forbidden" || testutil.ToFloat64(s.machine.metrics.store) != 1 {
 			t.Errorf("a store that fails: %q, metric %v", st.Store, testutil.ToFloat64(s.machine.metrics.store))
 		}
-		s.machine.cfg.StoreErr = func() error { return nil }
+		s.storeFails(nil)
 		s.after(time.Minute, authority.Stable)
 		if v := testutil.ToFloat64(s.machine.metrics.store); v != 0 {
 			t.Errorf("a store that works: metric %v", v)
