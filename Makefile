@@ -45,7 +45,7 @@ bench-quick: ## the same in small, in three minutes
 	hack/bench.sh -benchtime 20ms
 	go run ./hack/bench -size $(or $(SIZE),300) -clients $(or $(CLIENTS),50) -runs $(or $(RUNS),1) -changes $(or $(CHANGES),5) -herd 100 -load 500ms $(FLAGS)
 
-soak: tools ## ten minutes of changes under 200 clients and an Envoy; make test has one minute of it. SOAK=1h for more
+soak: tools ## ten minutes of changes under 200 clients and an Envoy; make test has 20 seconds of it. SOAK=1h for more
 	go test ./integration -run '^TestSoak$$' -count=1 -v -timeout 0 -soak=$(or $(SOAK),10m)
 
 fuzz-short: ## ten seconds of fuzzing for each target; FUZZTIME=1m for more

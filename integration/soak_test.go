@@ -22,7 +22,7 @@ import (
 	"fairlead.io/fairlead/pkg/translate"
 )
 
-var soakTime = flag.Duration("soak", time.Minute, "how long TestSoak changes objects; it takes half a minute more")
+var soakTime = flag.Duration("soak", 20*time.Second, "how long TestSoak changes objects; it takes half a minute more")
 
 // The clients of the soak that are not healthy, by number.
 const (
