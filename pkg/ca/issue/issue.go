@@ -67,7 +67,6 @@ type Config struct {
 
 // Service is the certificate authority as others call it.
 type Service struct {
-	cav1.UnimplementedCertificateAuthorityServer
 	cfg     Config
 	metrics *metrics
 	gate    *gate
@@ -102,7 +101,7 @@ func New(cfg Config) (*Service, error) {
 // Register makes a gRPC server answer for fairlead.ca.v1.CertificateAuthority and istio.v1.auth.IstioCertificateService.
 func (s *Service) Register(r grpc.ServiceRegistrar) {
 	r = reception{r, s}
-	cav1.RegisterCertificateAuthorityServer(r, s)
+	cav1.RegisterCertificateAuthorityServer(r, authorityService{s: s})
 	istio.RegisterIstioCertificateServiceServer(r, istioService{s: s})
 }
 

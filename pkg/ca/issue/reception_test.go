@@ -16,11 +16,11 @@ import (
 )
 
 // methods keeps what is registered, to be called by hand.
-type methods map[string]grpc.MethodDesc
+type methods map[string]func(context.Context, func(any) error) (any, error)
 
-func (m methods) RegisterService(desc *grpc.ServiceDesc, _ any) {
+func (m methods) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	for _, d := range desc.Methods {
-		m[d.MethodName] = d
+		m[d.MethodName] = func(ctx context.Context, read func(any) error) (any, error) { return d.Handler(impl, ctx, read, nil) }
 	}
 }
 
@@ -41,11 +41,11 @@ func TestReadAfterAdmission(t *testing.T) {
 	for _, method := range []string{"SignX509", "SignJWT", "CreateCertificate"} {
 		reading, release := make(chan struct{}, 10), make(chan struct{})
 		call := func(ctx context.Context) error {
-			_, err := all[method].Handler(r.service, ctx, func(any) error {
+			_, err := all[method](ctx, func(any) error {
 				reading <- struct{}{}
 				<-release
 				return errors.New("half a message")
-			}, nil)
+			})
 			return err
 		}
 		done := make(chan error, 10)
@@ -82,10 +82,10 @@ func TestMessageTooLarge(t *testing.T) {
 	r.service.Register(all)
 	r.service.cfg.Authn = caller{&ca.Caller{Kind: ca.Workload, Method: ca.TokenJWKS, ID: spiffeid.RequireFromString("spiffe://cluster.local/ns/shop/sa/web"), Pod: &web1.PodRef}}
 	call := func(n int) error {
-		_, err := all["SignX509"].Handler(r.service, t.Context(), func(m any) error {
+		_, err := all["SignX509"](t.Context(), func(m any) error {
 			m.(*cav1.SignX509Request).Certificates = []*cav1.X509Request{{Csr: make([]byte, n)}}
 			return nil
-		}, nil)
+		})
 		return err
 	}
 	if err := call(MaxMessage); status.Code(err) != codes.ResourceExhausted {

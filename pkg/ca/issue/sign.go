@@ -15,9 +15,15 @@ import (
 	"fairlead.io/fairlead/pkg/ca/ledger"
 )
 
+// authorityService answers fairlead.ca.v1.CertificateAuthority.
+type authorityService struct {
+	cav1.UnimplementedCertificateAuthorityServer
+	s *Service
+}
+
 // SignX509 implements fairlead.ca.v1.CertificateAuthority.
-func (s *Service) SignX509(ctx context.Context, request *cav1.SignX509Request) (*cav1.SignX509Response, error) {
-	v := visitOf(ctx)
+func (a authorityService) SignX509(ctx context.Context, request *cav1.SignX509Request) (*cav1.SignX509Response, error) {
+	s, v := a.s, visitOf(ctx)
 	n := len(request.GetCertificates())
 	if n == 0 || n > MaxBatch {
 		f := invalid(BatchTooLarge, "%d certificates are asked; 1 to %d may be", n, MaxBatch)
@@ -149,8 +155,8 @@ func askedTTL(d *durationpb.Duration) (time.Duration, *refusal) {
 const maxAudiences, maxAudience = 16, 256
 
 // SignJWT implements fairlead.ca.v1.CertificateAuthority.
-func (s *Service) SignJWT(ctx context.Context, request *cav1.SignJWTRequest) (*cav1.SignJWTResponse, error) {
-	v := visitOf(ctx)
+func (a authorityService) SignJWT(ctx context.Context, request *cav1.SignJWTRequest) (*cav1.SignJWTResponse, error) {
+	s, v := a.s, visitOf(ctx)
 	response, f := s.signJWT(ctx, request, v)
 	if f != nil {
 		s.refuse(ctx, v.record, f)
