@@ -47,6 +47,8 @@ type Config struct {
 	// Peers are the addresses of other replicas that are always followed, as "host:port" or "unix:/path". This replica's
 	// own may be among them.
 	Peers []string
+	// Seeks says that SetPeers is called again and again, after every look for other replicas.
+	Seeks bool
 	// Dial are options of the connections to other replicas, such as their credentials; plaintext without.
 	Dial []grpc.DialOption
 	// Grace is how long a node or a replica that has gone stays in the count. Default 30 s.
@@ -74,6 +76,8 @@ type Barrier struct {
 	replicas map[string]*replica // by name, own included
 	peers    map[string]*peer    // by address
 	starter  func(*peer)         // set while Run runs
+	looks    uint64              // for other replicas
+	asked    asked
 
 	nodes   map[party]*node // in the count, joining or fenced
 	absent  map[party]Absent

@@ -79,11 +79,30 @@ func (b *Barrier) Census(refs []model.Ref, generation int64) Census {
 			})
 		}
 	}
+	if c.Known && !b.sought(generation) {
+		c.Replicas = append(c.Replicas, "other replicas have not been looked for since this one has it")
+	}
 	slices.Sort(c.Replicas)
 	slices.SortFunc(c.Clients, func(a, b Acknowledged) int {
 		return cmp.Compare(party{a.Node, a.Agent}.String(), party{b.Node, b.Agent}.String())
 	})
 	return c
+}
+
+// asked is a generation that a census was taken of, and how many looks for other replicas there had been when this replica first
+// had it.
+type asked struct {
+	generation int64
+	looks      uint64
+}
+
+// sought tells whether other replicas have been looked for since this one has a generation: one that came before, and serves
+// nodes, is known then. The first look after it may have begun before it.
+func (b *Barrier) sought(generation int64) bool {
+	if b.asked.generation != generation {
+		b.asked = asked{generation, b.looks}
+	}
+	return !b.cfg.Seeks || b.looks >= b.asked.looks+2
 }
 
 // row is an object at a replica, if it has it in the generation or a later one.

@@ -122,3 +122,23 @@ func TestCensus(t *testing.T) {
 		a.wantCensus(2, "absent n1 (agent)", "replica b cannot be reached")
 	})
 }
+
+// TestCensusSeeksReplicas: a replica that came a moment ago may serve nodes of which nobody here knows. Two looks for others must
+// have ended since this replica has the generation, as the first may have begun before.
+func TestCensusSeeksReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const unsought = "other replicas have not been looked for since this one has it"
+		g := newRig(t, "a")
+		g.cfg.Seeks = true
+		g.edit("x", "u", 1, "one")
+		g.SetPeers(nil)
+		g.SetPeers(nil)
+		g.wantCensus(1, unsought)
+		g.SetPeers(nil)
+		g.wantCensus(1, unsought)
+		g.SetPeers(nil)
+		g.wantCensus(1)
+		g.edit("x", "u", 2, "two")
+		g.wantCensus(2, unsought)
+	})
+}

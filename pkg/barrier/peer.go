@@ -48,6 +48,8 @@ func (p *peer) holds() bool { return p.replica == nil && !p.self && !p.given && 
 func (b *Barrier) SetPeers(addresses []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.looks++
+	b.dirty = b.dirty || b.looks <= b.asked.looks+2
 	listed := map[string]bool{}
 	for _, address := range addresses {
 		listed[address] = true

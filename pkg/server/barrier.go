@@ -33,6 +33,7 @@ func (s *Server) wireBarrier() error {
 	b, err := barrier.New(barrier.Config{
 		Name: s.cfg.Replica, Build: build, Engine: s.flow.Engine, Statuses: s.flow.Statuses, Source: s.flow.Source, Types: types,
 		Push: clients{s.push}, NotReady: s.flow.NotReady, Peers: s.cfg.Peers, Grace: s.cfg.Grace, Log: s.cfg.Log, Dial: dial,
+		Seeks: s.cfg.Conditions != nil && s.cfg.Conditions.Lease != nil,
 	})
 	if err != nil {
 		return err

@@ -36,7 +36,7 @@ type Config struct {
 	Namespace string
 	// Identity names this replica; Address is where others reach its xDS port.
 	Identity, Address string
-	// Found is called with the addresses of all others whenever they are others.
+	// Found is called with the addresses of all others after every look.
 	Found func(addresses []string)
 	// Check refuses an address that must not be dialled.
 	Check func(address string) error
@@ -53,7 +53,6 @@ type Registry struct {
 
 	// Only Run touches these.
 	seen map[string]seen // by Lease
-	told []string
 }
 
 // seen is a Lease as it was last seen to be another than before.
@@ -153,10 +152,7 @@ func (r *Registry) read(ctx context.Context) error {
 		}
 	}
 	r.seen = there
-	if now := slices.Sorted(maps.Keys(found)); r.told == nil || !slices.Equal(now, r.told) {
-		r.told = append([]string{}, now...)
-		r.cfg.Found(now)
-	}
+	r.cfg.Found(slices.Sorted(maps.Keys(found)))
 	return nil
 }
 
