@@ -24,7 +24,7 @@ func (s *Set) Judge(d Direction, f Family, to Remote, protocol uint8, port uint1
 			}
 		}
 	}
-	if s.Isolated[d][f] {
+	if len(s.Isolated[d][f]) > 0 {
 		return Decision{Because: Isolation}
 	}
 	if i, ok := s.ranked(Baseline, match); ok && s.Rules[i].Action != Pass {

@@ -59,7 +59,9 @@ func randomSet(r *rand.Rand) *Set {
 	s := &Set{}
 	for d := range s.Isolated {
 		for f := range s.Isolated[d] {
-			s.Isolated[d][f] = r.IntN(2) == 0
+			if r.IntN(2) == 0 {
+				s.Isolated[d][f] = []Origin{{Name: "isolates"}}
+			}
 		}
 	}
 	for n := range r.IntN(12) {
@@ -120,7 +122,7 @@ func (s *Set) lookUp(d Direction, f Family, to Remote, protocol uint8, port uint
 	for _, rules := range classes {
 		values = append(values, find(s.Fold(rules), protocol, port))
 	}
-	return Combine(s.Isolated[d][f], values...)
+	return Combine(len(s.Isolated[d][f]) > 0, values...)
 }
 
 func find(entries []Entry, protocol uint8, port uint16) Value {

@@ -18,7 +18,10 @@ type Family uint8
 const (
 	Network Family = iota // NetworkPolicy, ClusterNetworkPolicy, CiliumNetworkPolicy
 	Mesh                  // AuthorizationPolicy
-	families
+	// NetworkAudit and MeshAudit are the same with the policies that are in audit mode: what they deny passes, and is told.
+	NetworkAudit
+	MeshAudit
+	Families // how many
 )
 
 // Tier orders the rules of a family.
@@ -43,8 +46,16 @@ const (
 // Set is all that policies say of one identity.
 type Set struct {
 	Rules []Rule
-	// Isolated says by direction and family whether what no rule of Main allows is denied.
-	Isolated [2][families]bool
+	// Isolated says by direction and family whether what no rule of Main allows is denied: where there is an Origin, by which
+	// policies.
+	Isolated [2][Families][]Origin
+}
+
+// Origin is the object and the rule that an answer comes from.
+type Origin struct {
+	Group, Kind, Namespace, Name string
+	// Rule is as its author counts: "ingress[0]". Empty for the whole object.
+	Rule string
 }
 
 // Rule is one rule of one policy.
@@ -58,7 +69,8 @@ type Rule struct {
 	// Peers are who the other side may be, any of them. Nobody when empty: "everybody" is the entity All.
 	Peers []Peer
 	// Ports are those of the destination, any of them. None matches no packet: everything is the range AnyPort.
-	Ports []Ports
+	Ports  []Ports
+	Origin Origin
 }
 
 // PeerKind says what of a Peer counts.

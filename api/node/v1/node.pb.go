@@ -86,8 +86,10 @@ type Workload struct {
 	// The pod's identity: "spiffe://<trust domain>/ns/<namespace>/sa/<service account>".
 	SpiffeId string `protobuf:"bytes,7,opt,name=spiffe_id,json=spiffeId,proto3" json:"spiffe_id,omitempty"`
 	// The pod uses the node's network.
-	HostNetwork   bool   `protobuf:"varint,8,opt,name=host_network,json=hostNetwork,proto3" json:"host_network,omitempty"`
-	Tunnel        Tunnel `protobuf:"varint,9,opt,name=tunnel,proto3,enum=fairlead.node.v1.Tunnel" json:"tunnel,omitempty"`
+	HostNetwork bool   `protobuf:"varint,8,opt,name=host_network,json=hostNetwork,proto3" json:"host_network,omitempty"`
+	Tunnel      Tunnel `protobuf:"varint,9,opt,name=tunnel,proto3,enum=fairlead.node.v1.Tunnel" json:"tunnel,omitempty"`
+	// The name of the VerdictSet that holds for the pod (pkg/verdict.Identity); empty for a pod that uses the node's network.
+	Identity      string `protobuf:"bytes,10,opt,name=identity,proto3" json:"identity,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -183,6 +185,13 @@ func (x *Workload) GetTunnel() Tunnel {
 		return x.Tunnel
 	}
 	return Tunnel_TUNNEL_UNSPECIFIED
+}
+
+func (x *Workload) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
 }
 
 // TrustBundle is what certificates of one trust domain are verified with. The resource's name is the trust domain. Its
@@ -332,7 +341,7 @@ var File_node_v1_node_proto protoreflect.FileDescriptor
 
 const file_node_v1_node_proto_rawDesc = "" +
 	"\n" +
-	"\x12node/v1/node.proto\x12\x10fairlead.node.v1\"\x9b\x02\n" +
+	"\x12node/v1/node.proto\x12\x10fairlead.node.v1\"\xb7\x02\n" +
 	"\bWorkload\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\tR\x03uid\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
@@ -342,7 +351,9 @@ const file_node_v1_node_proto_rawDesc = "" +
 	"\taddresses\x18\x06 \x03(\tR\taddresses\x12\x1b\n" +
 	"\tspiffe_id\x18\a \x01(\tR\bspiffeId\x12!\n" +
 	"\fhost_network\x18\b \x01(\bR\vhostNetwork\x120\n" +
-	"\x06tunnel\x18\t \x01(\x0e2\x18.fairlead.node.v1.TunnelR\x06tunnel\"\xf0\x01\n" +
+	"\x06tunnel\x18\t \x01(\x0e2\x18.fairlead.node.v1.TunnelR\x06tunnel\x12\x1a\n" +
+	"\bidentity\x18\n" +
+	" \x01(\tR\bidentity\"\xf0\x01\n" +
 	"\vTrustBundle\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12)\n" +
 	"\x10x509_authorities\x18\x02 \x03(\fR\x0fx509Authorities\x12G\n" +
