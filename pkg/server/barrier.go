@@ -1,12 +1,14 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net"
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 	"google.golang.org/grpc"
@@ -55,6 +57,47 @@ func (s *Server) wireReplicas() error {
 		Check: s.cfg.checkPeer, Log: s.cfg.Log,
 	})
 	return err
+}
+
+// isListed tells whether other replicas can know this one.
+func (s *Server) isListed() bool {
+	if s.registry == nil {
+		return true
+	}
+	select {
+	case <-s.registry.Listed():
+		return true
+	default:
+		return false
+	}
+}
+
+// untilListed waits until other replicas can know this one: it reads the authority after that, and serves by TLS after both. So
+// a leader that has looked and does not know it may go on: what is read here is at least as new as what that leader sees.
+//
+// An API server that is away holds nobody up, as nobody is served before the cluster has been read. One that is read and writes
+// no Lease (a role that is missing, a webhook that fails) does so for Grace only, since a mesh without certificates is worse
+// than what may happen then: a rotation that passes over nodes of this replica which no list of nodes has yet.
+func (s *Server) untilListed(ctx context.Context) {
+	if s.isListed() {
+		return
+	}
+	select {
+	case <-ctx.Done():
+		return
+	case <-s.registry.Listed():
+		return
+	case <-s.sink.synced:
+	}
+	timer := time.NewTimer(s.cfg.Grace)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-s.registry.Listed():
+	case <-timer.C:
+		s.cfg.Log.Warn("the Lease of this replica cannot be written: it serves all the same, and a rotation of the authority by another one "+
+			"may not wait for its nodes; look at its role", "after", s.cfg.Grace)
+	}
 }
 
 // advertised is where other replicas reach this one.

@@ -38,7 +38,8 @@ type Config struct {
 	// Peers are the addresses of other replicas: of their TLS ports with an Identity, and else where they serve XDS, in the forms
 	// of ParseAddress. This replica's own may be among them. Those that Conditions.Lease finds come to them.
 	Peers []string
-	// Grace is how long a node or a replica that has gone is waited for; default 30 s.
+	// Grace is how long a node or a replica that has gone is waited for, and how long this one waits to be known to others
+	// before it serves by TLS; default 30 s.
 	Grace time.Duration
 	// Version is the build's, Identifier names this replica to its clients; default "fairlead/<version>".
 	Version, Identifier string
@@ -98,6 +99,9 @@ func (c *Config) check() error {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Grace == 0 {
+		c.Grace = 30 * time.Second
 	}
 	if c.Drain == 0 {
 		c.Drain = 5 * time.Second

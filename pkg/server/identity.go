@@ -166,6 +166,9 @@ func (s *Server) trusted() error {
 		if err := s.identity.storeErr(); err != nil {
 			return fmt.Errorf("the authority has not been read yet: %w", err)
 		}
+		if !s.isListed() {
+			return errors.New("this replica's Lease has not been written yet, so other replicas do not know of it")
+		}
 		return errors.New("the authority has not been read yet")
 	}
 	return nil
@@ -173,7 +176,10 @@ func (s *Server) trusted() error {
 
 // run starts the parts that have goroutines; each ends with ctx.
 func (i *identity) run(ctx context.Context, g *errgroup.Group, s *Server) {
-	g.Go(func() error { return wrap("follow the authority", i.authority.Run(ctx)) })
+	g.Go(func() error {
+		s.untilListed(ctx)
+		return wrap("follow the authority", i.authority.Run(ctx))
+	})
 	g.Go(func() error {
 		return rotate.Publish(ctx, i.authority, i.td, i.cfg.Aliases, s.flow.Resolved.Inputs.SetTrust)
 	})

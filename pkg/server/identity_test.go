@@ -52,18 +52,27 @@ func newIdentified(t *testing.T) *identified {
 // newUnread is a server whose source has told nothing yet.
 func newUnread(t *testing.T) *identified {
 	t.Helper()
+	i := newBegun(t, func(*Config) {})
+	eventually(t, func() error { _, err := i.identity.transport.GetCertificate(nil); return err })
+	return i
+}
+
+// newBegun is a server that has not read its authority yet.
+func newBegun(t *testing.T, change func(*Config)) *identified {
+	t.Helper()
 	dir := t.TempDir()
 	keys, src := store.NewMemory(), scripted{make(chan source.Sink)}
 	i := &identified{T: t, roots: filepath.Join(dir, "root-cert.pem")}
-	var err error
-	i.Server, err = New(Config{
+	cfg := Config{
 		Mesh: resolve.DefaultConfig(), Source: src, Version: "test", Admin: "unix:" + filepath.Join(dir, "a"), XDS: "unix:" + filepath.Join(dir, "x"),
 		Identity: &Identity{
 			Address: "127.0.0.1:0", Store: keys, DNS: []string{"localhost"}, Account: authn.ServiceAccount{Namespace: "fairlead-system", Name: "fairlead"},
 			Publish: PublishFile(i.roots), Federation: &Federation{Address: "127.0.0.1:0"},
 		},
-	})
-	if err != nil {
+	}
+	change(&cfg)
+	var err error
+	if i.Server, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
 	i.authority = authority.New(authority.Config{TrustDomain: spiffeid.RequireTrustDomainFromString("cluster.local"), Store: keys})
@@ -81,19 +90,23 @@ func newUnread(t *testing.T) *identified {
 	})
 	<-i.authority.Ready()
 	i.sink = <-src.sink
-	eventually(t, func() error { _, err := i.identity.transport.GetCertificate(nil); return err })
 	return i
 }
 
 // read has the source tell all.
 func (i *identified) read() {
 	i.Helper()
+	i.tell()
+	eventually(i.T, i.trusted)
+}
+
+// tell has the source tell all, and waits for nothing.
+func (i *identified) tell() {
 	i.sink.Apply([]source.Update{
 		put(nodeOf("a", "uid-a")), put(nodeOf("b", "uid-b")),
 		put(podOn("a", "prod", "web", "web", nil)), put(podOn("b", "prod", "db", "db", nil)),
 	}, source.Position{Seen: 1, Complete: 1})
 	i.sink.Synced()
-	eventually(i.T, i.trusted)
 }
 
 // as connects with an identity; with none for "".

@@ -119,7 +119,7 @@ func (s *Server) wire() error {
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		admin.NewCollector(s.flow.Engine, s.push.Clients, s.cfg.Version))
 	s.admin = admin.New(admin.Config{
-		Gatherer: reg, Engine: s.flow.Engine, Ready: s.ready, Source: s.flow.Source,
+		Gatherer: reg, Engine: s.flow.Engine, Ready: s.servable, Source: s.flow.Source,
 		Clients: s.push.Clients, Resources: s.push.Resources, Status: s.Status, Barrier: s.barrier, Version: s.cfg.Version, Log: s.cfg.Log,
 		CA: authority, Certificates: certificates,
 	})
@@ -177,6 +177,14 @@ func (s *Server) ready() error {
 		return errors.New("the first snapshot is being computed")
 	}
 	return nil
+}
+
+// servable tells why nobody is served yet, by TLS where there is an authority.
+func (s *Server) servable() error {
+	if s.identity != nil {
+		return s.trusted()
+	}
+	return s.ready()
 }
 
 // Run serves until ctx ends, which is no error, or until a part of the server fails.

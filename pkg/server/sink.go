@@ -25,14 +25,14 @@ type sink struct {
 	first []source.Update
 	at    source.Position
 
-	mu       sync.Mutex // guards what follows
-	synced   bool
+	synced   chan struct{} // closed by Synced
+	mu       sync.Mutex    // guards what follows
 	texts    map[model.Ref]*model.Text
 	problems map[string][]source.Problem
 }
 
 func newSink(in *resolve.Inputs, release func(), log *slog.Logger) *sink {
-	return &sink{inputs: in, release: release, log: log, texts: map[model.Ref]*model.Text{}, problems: map[string][]source.Problem{}}
+	return &sink{inputs: in, release: release, log: log, synced: make(chan struct{}), texts: map[model.Ref]*model.Text{}, problems: map[string][]source.Problem{}}
 }
 
 // Apply implements source.Sink.
@@ -56,7 +56,7 @@ func (s *sink) remember(updates []source.Update) bool {
 			delete(s.texts, u.Ref)
 		}
 	}
-	return s.synced
+	return s.isSynced()
 }
 
 // Synced implements source.Sink.
@@ -65,9 +65,7 @@ func (s *sink) Synced() {
 	s.log.Info("synced", "objects", len(s.first), "position", s.at.Seen)
 	s.first = nil
 	s.release()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.synced = true
+	close(s.synced)
 }
 
 // Report implements source.Sink.
@@ -86,9 +84,12 @@ func (s *sink) Report(p source.Problem) {
 
 // isSynced tells whether all that was there at the start has been read.
 func (s *sink) isSynced() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.synced
+	select {
+	case <-s.synced:
+		return true
+	default:
+		return false
+	}
 }
 
 // textOf gives the place of an object, or nil.

@@ -50,6 +50,7 @@ type Config struct {
 type Registry struct {
 	cfg    Config
 	leases client.LeaseInterface
+	listed chan struct{}
 
 	// Only Run touches these.
 	seen map[string]seen // by Lease
@@ -78,16 +79,24 @@ func New(cfg Config) (*Registry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find replicas: %w", err)
 	}
-	return &Registry{cfg: cfg, leases: leases.Leases(cfg.Namespace), seen: map[string]seen{}}, nil
+	return &Registry{cfg: cfg, leases: leases.Leases(cfg.Namespace), listed: make(chan struct{}), seen: map[string]seen{}}, nil
 }
+
+// Listed is closed when the Lease of this replica has been written: whoever looks for replicas from then on finds it.
+func (r *Registry) Listed() <-chan struct{} { return r.listed }
 
 // Run renews and reads until ctx ends, which is no error, and then removes the Lease.
 func (r *Registry) Run(ctx context.Context) error {
 	tick := time.NewTicker(r.cfg.Renew)
 	defer tick.Stop()
-	failing := false
+	failing, listed := false, false
 	for {
-		err := errors.Join(r.renew(ctx), r.read(ctx))
+		err := r.renew(ctx)
+		if err == nil && !listed {
+			listed = true
+			close(r.listed)
+		}
+		err = errors.Join(err, r.read(ctx))
 		if ctx.Err() == nil && (err != nil) != failing {
 			if failing = err != nil; failing {
 				r.cfg.Log.Warn("cannot keep the Leases of the replicas; trying again", "error", err)
