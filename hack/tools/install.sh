@@ -10,7 +10,7 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/versions.sh"
 bin=${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead}/bin
 mkdir -p "$bin"
-all=(envoy golangci-lint gofumpt etcd kube-apiserver)
+all=(envoy golangci-lint gofumpt etcd kube-apiserver hubble)
 kubernetes=(kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 cluster=(etcd kube-apiserver "${kubernetes[@]}" coredns busybox envoy)
 # What a node takes from the machine. busybox is not among them: it and busybox-static exclude each other.
@@ -26,6 +26,7 @@ file_of() { # NAME: the name in the cache
     coredns) echo "coredns-$COREDNS" ;;
     busybox) echo busybox-debian ;; # any version will do: a shell in pods of tests
     istiod) echo "istiod-$ISTIOD" ;;
+    hubble) echo "hubble-$HUBBLE" ;;
     golangci-lint) echo "golangci-lint-$GOLANGCI_LINT" ;;
     gofumpt) echo "gofumpt-$GOFUMPT" ;;
     *) return 1 ;;
@@ -90,6 +91,7 @@ make_tool() { # NAME OUT
     coredns) from_module "$2" coredns github.com/coredns/coredns "$COREDNS" . ;;
     busybox) busybox "$2" ;;
     istiod) from_module "$2" istiod istio.io/istio "$ISTIOD" istio.io/istio/pilot/cmd/pilot-discovery ;;
+    hubble) from_module "$2" hubble github.com/cilium/cilium "$HUBBLE" github.com/cilium/cilium/hubble ;;
     golangci-lint) from_package "$2" github.com/golangci/golangci-lint/v2/cmd/golangci-lint "$GOLANGCI_LINT" ;;
     gofumpt) from_package "$2" mvdan.cc/gofumpt "$GOFUMPT" ;;
   esac
