@@ -56,6 +56,11 @@ func (p Peer) is(to Remote, in Members) bool {
 		return to.Identity != "" && p.Name == to.Namespace
 	case PeerEntity:
 		return p.Entity&to.Entities != 0
+	case PeerWorldCIDR:
+		if to.Entities&World == 0 {
+			return false
+		}
+		fallthrough
 	default:
 		return p.CIDR.Contains(to.Address) && !slices.ContainsFunc(p.Except, func(x netip.Prefix) bool { return x.Contains(to.Address) })
 	}

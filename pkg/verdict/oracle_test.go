@@ -35,7 +35,7 @@ func randomPeer(r *rand.Rand) Peer {
 	case 2:
 		return Peer{Kind: PeerEntity, Entity: Entity(1 << r.IntN(6))}
 	}
-	p := Peer{Kind: PeerCIDR, CIDR: netip.MustParsePrefix(pick(r, prefixes))}
+	p := Peer{Kind: pick(r, []PeerKind{PeerCIDR, PeerWorldCIDR}), CIDR: netip.MustParsePrefix(pick(r, prefixes))}
 	for range r.IntN(3) {
 		if x := netip.MustParsePrefix(pick(r, prefixes)); within(x, p.CIDR) {
 			p.Except = append(p.Except, x)
@@ -109,14 +109,18 @@ func (s *Set) lookUp(d Direction, f Family, to Remote, protocol uint8, port uint
 			classes = append(classes, s.OfEntity(d, f, e))
 		}
 	}
+	ranges, of := s.Ranges, s.OfRange
+	if to.Entities&World != 0 {
+		ranges, of = s.WorldRanges, s.OfWorldRange
+	}
 	var longest netip.Prefix
-	for _, n := range s.Ranges(d) {
+	for _, n := range ranges(d) {
 		if n.Contains(to.Address) && (!longest.IsValid() || n.Bits() > longest.Bits()) {
 			longest = n
 		}
 	}
 	if longest.IsValid() {
-		classes = append(classes, s.OfRange(d, f, longest))
+		classes = append(classes, of(d, f, longest))
 	}
 	values := make([]Value, 0, len(classes))
 	for _, rules := range classes {

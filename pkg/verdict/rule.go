@@ -84,6 +84,8 @@ const (
 	PeerEntity
 	// PeerCIDR is a range of addresses without some, whoever has them.
 	PeerCIDR
+	// PeerWorldCIDR is such a range of what is World alone: a pod or a node is not in it, whatever its address.
+	PeerWorldCIDR
 )
 
 // Peer is one way to say who the other side is.

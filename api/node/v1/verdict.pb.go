@@ -608,6 +608,7 @@ type RulePeer struct {
 	//	*RulePeer_Namespace
 	//	*RulePeer_Entities
 	//	*RulePeer_Range
+	//	*RulePeer_WorldRange
 	Who           isRulePeer_Who `protobuf_oneof:"who"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -686,6 +687,15 @@ func (x *RulePeer) GetRange() *AddressRange {
 	return nil
 }
 
+func (x *RulePeer) GetWorldRange() *AddressRange {
+	if x != nil {
+		if x, ok := x.Who.(*RulePeer_WorldRange); ok {
+			return x.WorldRange
+		}
+	}
+	return nil
+}
+
 type isRulePeer_Who interface {
 	isRulePeer_Who()
 }
@@ -709,6 +719,11 @@ type RulePeer_Range struct {
 	Range *AddressRange `protobuf:"bytes,4,opt,name=range,proto3,oneof"`
 }
 
+type RulePeer_WorldRange struct {
+	// Such a range of what is World alone: no pod and no node is in it, whatever its address.
+	WorldRange *AddressRange `protobuf:"bytes,5,opt,name=world_range,json=worldRange,proto3,oneof"`
+}
+
 func (*RulePeer_PeerSet) isRulePeer_Who() {}
 
 func (*RulePeer_Namespace) isRulePeer_Who() {}
@@ -716,6 +731,8 @@ func (*RulePeer_Namespace) isRulePeer_Who() {}
 func (*RulePeer_Entities) isRulePeer_Who() {}
 
 func (*RulePeer_Range) isRulePeer_Who() {}
+
+func (*RulePeer_WorldRange) isRulePeer_Who() {}
 
 // AddressRange is a CIDR without some, whoever has the addresses.
 type AddressRange struct {
@@ -950,12 +967,14 @@ const file_node_v1_verdict_proto_rawDesc = "" +
 	"\x06action\x18\x05 \x01(\x0e2\x18.fairlead.node.v1.ActionR\x06action\x120\n" +
 	"\x05peers\x18\x06 \x03(\v2\x1a.fairlead.node.v1.RulePeerR\x05peers\x121\n" +
 	"\x05ports\x18\a \x03(\v2\x1b.fairlead.node.v1.PortRangeR\x05ports\x120\n" +
-	"\x06origin\x18\b \x01(\v2\x18.fairlead.node.v1.OriginR\x06origin\"\xa4\x01\n" +
+	"\x06origin\x18\b \x01(\v2\x18.fairlead.node.v1.OriginR\x06origin\"\xe7\x01\n" +
 	"\bRulePeer\x12\x1b\n" +
 	"\bpeer_set\x18\x01 \x01(\tH\x00R\apeerSet\x12\x1e\n" +
 	"\tnamespace\x18\x02 \x01(\tH\x00R\tnamespace\x12\x1c\n" +
 	"\bentities\x18\x03 \x01(\rH\x00R\bentities\x126\n" +
-	"\x05range\x18\x04 \x01(\v2\x1e.fairlead.node.v1.AddressRangeH\x00R\x05rangeB\x05\n" +
+	"\x05range\x18\x04 \x01(\v2\x1e.fairlead.node.v1.AddressRangeH\x00R\x05range\x12A\n" +
+	"\vworld_range\x18\x05 \x01(\v2\x1e.fairlead.node.v1.AddressRangeH\x00R\n" +
+	"worldRangeB\x05\n" +
 	"\x03who\":\n" +
 	"\fAddressRange\x12\x12\n" +
 	"\x04cidr\x18\x01 \x01(\tR\x04cidr\x12\x16\n" +
@@ -1033,11 +1052,12 @@ var file_node_v1_verdict_proto_depIdxs = []int32{
 	11, // 11: fairlead.node.v1.Rule.ports:type_name -> fairlead.node.v1.PortRange
 	12, // 12: fairlead.node.v1.Rule.origin:type_name -> fairlead.node.v1.Origin
 	10, // 13: fairlead.node.v1.RulePeer.range:type_name -> fairlead.node.v1.AddressRange
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	10, // 14: fairlead.node.v1.RulePeer.world_range:type_name -> fairlead.node.v1.AddressRange
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_node_v1_verdict_proto_init() }
@@ -1050,6 +1070,7 @@ func file_node_v1_verdict_proto_init() {
 		(*RulePeer_Namespace)(nil),
 		(*RulePeer_Entities)(nil),
 		(*RulePeer_Range)(nil),
+		(*RulePeer_WorldRange)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
