@@ -55,12 +55,26 @@ type Peer struct {
 	Pods   *Selector
 	Entity verdict.Entity
 	Range  *Range
+	// Service is what stands behind Services; for egress only.
+	Service *Service
 }
 
 // Range is addresses, whoever has them.
 type Range struct {
 	CIDR   netip.Prefix
 	Except []netip.Prefix
+	// World leaves out what is a pod or a node (verdict.PeerWorldCIDR).
+	World bool
+}
+
+// Service selects Services, and means the pods that their selectors select. Of a Service without a selector it is the addresses of
+// its endpoints, each a Range of World. (CiliumNetworkPolicy's toServices; ports of the Service do not count.)
+type Service struct {
+	// Namespace is empty for all.
+	Namespace string
+	// Name is empty for all that meet Labels.
+	Name   string
+	Labels []Requirement
 }
 
 // Selector selects pods, or nodes, by what must all hold. Its zero value selects every pod.
@@ -75,9 +89,31 @@ type Selector struct {
 	Labels []Requirement
 	// ServiceAccounts are those that they may run as, by name; nil is all.
 	ServiceAccounts []string
+	// Names is what their own names must match.
+	Names []NameRequirement
 	// Port is a named port that they must have, with that number.
 	Port *verdict.NamedPort
 }
+
+// NameRequirement is one condition on who a pod is.
+type NameRequirement struct {
+	Of Name
+	// Not turns the condition around.
+	Not bool
+	// Patterns are any of what matches the whole name; "*" in it stands for any text, also none.
+	Patterns []string
+}
+
+// Name is what of a pod a NameRequirement looks at.
+type Name string
+
+const (
+	// OfNamespace is the name of its namespace.
+	OfNamespace Name = "namespace"
+	// OfPrincipal is the path of its SPIFFE ID, "/ns/<namespace>/sa/<service account>". A pod without a ServiceAccount has none, and
+	// matches nothing.
+	OfPrincipal Name = "principal"
+)
 
 // Requirement is one condition on labels (apimachinery's LabelSelectorRequirement).
 type Requirement struct {
