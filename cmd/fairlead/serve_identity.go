@@ -29,7 +29,7 @@ const (
 	caSecret        = "fairlead-ca"
 	trustBundleMap  = "fairlead-trust-bundle"
 	rosterMap       = "fairlead-nodes"
-	rosterFile      = "nodes.json" // of --ca=folder
+	rosterFile      = "nodes.json" // of --ca=folder, and of the folder of its own of --ca=mounted
 	authorityLease  = "fairlead-authority"
 	defaultAudience = "fairlead"
 	istioAudience   = "istio-ca"
@@ -54,7 +54,7 @@ func (f *identityFlags) add(cmd *cobra.Command) {
 	fs.StringVar(&f.address, "tls-address", "", "where to serve xDS, the certificate authority and other replicas by TLS 1.3: IP:PORT, such as 0.0.0.0:15012; needs --ca")
 	fs.StringVar(&f.advertise, "advertise-address", "", "IP:PORT where other replicas reach the TLS port (default the address of this machine that leads to the API server)")
 	fs.StringSliceVar(&f.dns, "tls-dns", nil, "DNS names in the certificate of the TLS port (default those of the Service fairlead in the server's namespace)")
-	fs.StringVar(&f.ca, "ca", "", "where the authority is kept: secret[:NAMESPACE/NAME] (made when it is not there), mounted:DIR for files that\nsomebody else writes (ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem; or tls.crt, tls.key, ca.crt), folder:DIR")
+	fs.StringVar(&f.ca, "ca", "", "where the authority is kept: secret[:NAMESPACE/NAME] (made when it is not there), mounted:DIR for files that\nsomebody else writes (ca-cert.pem, ca-key.pem, root-cert.pem, cert-chain.pem; or tls.crt, tls.key, ca.crt), with\n\",STATE\" for a folder of its own where there is no cluster; folder:DIR")
 	fs.StringVar(&f.account, "service-account", "fairlead-system/fairlead", "NAMESPACE/NAME of the control plane's ServiceAccount, which is its identity")
 	fs.StringSliceVar(&f.agents, "node-agents", []string{"fairlead-system/fairlead-node"}, "NAMESPACE/NAME of the ServiceAccounts whose pods act for the node that they run on")
 	fs.StringSliceVar(&f.audiences, "token-audience", nil, "audiences of ServiceAccount tokens that are believed (default fairlead, and istio-ca with --compat=istio)")
@@ -197,22 +197,41 @@ func (f *identityFlags) store(i *server.Identity, client kubernetes.Interface, c
 		if where == "" {
 			return nil, fmt.Errorf("--ca=%s: write folder:DIR", f.ca)
 		}
-		if i.Roster == nil {
-			i.Roster = roster.NewFile(filepath.Join(where, rosterFile))
-		}
-		return store.NewFolder(where), nil
+		return f.folder(i, where), nil
 	case "mounted":
-		if info, err := os.Stat(where); where == "" || err != nil || !info.IsDir() {
-			return nil, fmt.Errorf("--ca=%s: there is no such folder; mount one, and write mounted:DIR", f.ca)
-		}
-		// What is trusted and where a rotation stands is not in the files, and all replicas must agree on it.
-		beneath := store.NewMemory()
-		if client != nil {
-			beneath = store.NewSecret(client, i.Account.Namespace, caSecret).WithLog(cfg.Log)
-		}
-		return store.NewMounted(where, beneath, store.MountedConfig{Log: cfg.Log}), nil
+		return f.mounted(i, where, client, cfg)
 	}
 	return nil, fmt.Errorf("--ca=%s: use secret[:NAMESPACE/NAME], mounted:DIR or folder:DIR", f.ca)
+}
+
+// folder keeps the authority, and which nodes there are unless a cluster does.
+func (f *identityFlags) folder(i *server.Identity, dir string) authority.Store {
+	if i.Roster == nil {
+		i.Roster = roster.NewFile(filepath.Join(dir, rosterFile))
+	}
+	return store.NewFolder(dir)
+}
+
+// mounted reads an authority. What is trusted and where a rotation stands is not in its files, and all replicas must agree on it.
+func (f *identityFlags) mounted(i *server.Identity, where string, client kubernetes.Interface, cfg *server.Config) (authority.Store, error) {
+	dir, own, _ := strings.Cut(where, ",")
+	if info, err := os.Stat(dir); dir == "" || err != nil || !info.IsDir() {
+		return nil, fmt.Errorf("--ca=%s: there is no such folder; mount one, and write mounted:DIR", f.ca)
+	}
+	var beneath authority.Store
+	switch {
+	case client != nil && own != "":
+		return nil, fmt.Errorf("--ca=%s: with a cluster the state is in the Secret %s: write mounted:%s", f.ca, caSecret, dir)
+	case client != nil:
+		beneath = store.NewSecret(client, i.Account.Namespace, caSecret).WithLog(cfg.Log)
+	case own != "":
+		beneath = f.folder(i, own)
+	default:
+		beneath = store.NewMemory()
+		cfg.Log.Warn("what is trusted, and which nodes there are, is kept in memory: a restart forgets a rotation that is under way, " +
+			"and the next one waits for an hour from the start; write --ca=mounted:DIR,STATE with a folder that is kept")
+	}
+	return store.NewMounted(dir, beneath, store.MountedConfig{Log: cfg.Log}), nil
 }
 
 func (f *identityFlags) tokenKeys(client kubernetes.Interface) (authn.KeySource, error) {

@@ -70,7 +70,7 @@ func (m *Machine) waits(s *authority.State, census *barrier.Census, now time.Tim
 		}
 	}
 	if until := m.seen.blindUntil(); now.Before(until) {
-		out = append(out, Waiting{Why: "this replica has not been told which nodes there were before it started, and waits for them until " +
+		out = append(out, Waiting{Why: "no list is kept of the nodes that there were before this replica started: those that are away are waited for until " +
 			until.UTC().Format(time.RFC3339)})
 	}
 	slices.SortFunc(out, func(a, b Waiting) int {

@@ -338,7 +338,7 @@ func TestAwayIsForgotten(t *testing.T) {
 		if took, err := blind.step(t.Context()); took || err != nil {
 			t.Fatalf("a step of a machine that knows of nobody: %v, %v", took, err)
 		}
-		if w := blind.Status().Waiting; len(w) != 1 || !strings.Contains(w[0].Why, "has not been told which nodes there were") {
+		if w := blind.Status().Waiting; len(w) != 1 || !strings.Contains(w[0].Why, "no list is kept of the nodes that there were before") {
 			t.Errorf("waiting: %+v", w)
 		}
 		time.Sleep(time.Hour)
