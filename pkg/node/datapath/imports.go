@@ -1,0 +1,5 @@
+package datapath
+
+import "github.com/cilium/ebpf"
+
+var _ = ebpf.Hash
