@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # install.sh [NAME...]: installs the pinned tools (versions.sh) that are missing into
 # ${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/fairlead}/bin, under names that carry the version. Without names: what
-# `make test` needs. "cluster" stands for all that integration/cluster needs, Debian packages included; istiod, which takes
-# minutes to build, is only the benchmark's.
+# `make test` needs. "cluster" stands for all that integration/cluster needs, Debian packages included, and "conformance" for the
+# suites of network policy that hack/netpol runs; istiod, which takes minutes to build, is only the benchmark's.
 # Every tool is built or unpacked beside its place and moved there, so that a broken installation never looks like a whole one.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -13,6 +13,7 @@ mkdir -p "$bin"
 all=(envoy golangci-lint gofumpt etcd kube-apiserver hubble)
 kubernetes=(kube-controller-manager kube-scheduler kubelet kube-proxy kubectl)
 cluster=(etcd kube-apiserver "${kubernetes[@]}" coredns busybox envoy)
+conformance=(agnhost cyclonus network-policy-api netpol-e2e)
 # What a node takes from the machine. busybox is not among them: it and busybox-static exclude each other.
 packages=(containerd runc containernetworking-plugins nftables iptables conntrack iproute2 util-linux)
 
@@ -67,9 +68,18 @@ busybox() { # OUT: Debian's static one, unpacked and not installed
   mv "$tmp/busybox/bin/busybox" "$1"
 }
 
+requires() { # DIR MODULE VERSION
+  grep -qE "^(require )?[[:space:]]*$2 $3\$" "$here/$1/go.mod" || die "$1/go.mod does not require $2 $3: bring versions.sh and it together"
+}
+
 from_module() { # OUT DIR MODULE VERSION PACKAGE [LDFLAGS]: builds out of DIR/go.mod, which pins every dependency
-  grep -qE "^(require )?[[:space:]]*$3 $4\$" "$here/$2/go.mod" || die "$2/go.mod does not require $3 $4: bring versions.sh and it together"
+  requires "$2" "$3" "$4"
   (cd "$here/$2" && CGO_ENABLED=0 GOFLAGS=-mod=readonly go build -trimpath -buildvcs=false -ldflags "-s -w ${6-}" -o "$1" "$5")
+}
+
+from_test() { # OUT DIR MODULE VERSION PACKAGE [LDFLAGS]: as from_module, the test binary of a package
+  requires "$2" "$3" "$4"
+  (cd "$here/$2" && CGO_ENABLED=0 GOFLAGS=-mod=readonly go test -c -trimpath -buildvcs=false -ldflags "-s -w ${6-}" -o "$1" "$5")
 }
 
 from_package() { # OUT PACKAGE VERSION
@@ -92,6 +102,11 @@ make_tool() { # NAME OUT
     busybox) busybox "$2" ;;
     istiod) from_module "$2" istiod istio.io/istio "$ISTIOD" istio.io/istio/pilot/cmd/pilot-discovery ;;
     hubble) from_module "$2" hubble github.com/cilium/cilium "$HUBBLE" github.com/cilium/cilium/hubble ;;
+    agnhost) from_module "$2" agnhost k8s.io/kubernetes "$KUBERNETES" k8s.io/kubernetes/test/images/agnhost "$(kube_ldflags)" ;;
+    cyclonus) from_module "$2" cyclonus github.com/mattfenwick/cyclonus "$CYCLONUS" github.com/mattfenwick/cyclonus/cmd/cyclonus ;;
+    network-policy-api)
+      from_test "$2" network-policy-api sigs.k8s.io/network-policy-api "$NETWORK_POLICY_API" sigs.k8s.io/network-policy-api/conformance ;;
+    netpol-e2e) from_test "$2" netpol-e2e k8s.io/kubernetes "$KUBERNETES" . "$(kube_ldflags)" ;;
     golangci-lint) from_package "$2" github.com/golangci/golangci-lint/v2/cmd/golangci-lint "$GOLANGCI_LINT" ;;
     gofumpt) from_package "$2" mvdan.cc/gofumpt "$GOFUMPT" ;;
   esac
@@ -101,8 +116,10 @@ make_tool() { # NAME OUT
 if [ "$*" = cluster ]; then
   debian_packages
   set -- "${cluster[@]}"
+elif [ "$*" = conformance ]; then
+  set -- "${conformance[@]}"
 fi
-for name in "$@"; do file_of "$name" >/dev/null || die "unknown tool $name; known: ${all[*]} ${kubernetes[*]} coredns busybox istiod cluster"; done
+for name in "$@"; do file_of "$name" >/dev/null || die "unknown tool $name; known: ${all[*]} ${kubernetes[*]} coredns busybox istiod ${conformance[*]} cluster conformance"; done
 find "$bin" -maxdepth 1 -name '.install.*' -mmin +180 -exec rm -rf {} + # of runs that were killed
 tmp=$(mktemp -d "$bin/.install.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
