@@ -597,7 +597,7 @@ type Flow struct {
 	DestinationService *Service         `protobuf:"bytes,21,opt,name=destination_service,json=destinationService,proto3" json:"destination_service,omitempty"`
 	// As the pod sees the connection on whose side it was decided.
 	TrafficDirection TrafficDirection `protobuf:"varint,22,opt,name=traffic_direction,json=trafficDirection,proto3,enum=flow.TrafficDirection" json:"traffic_direction,omitempty"`
-	// With event type 5: what matched. 1 protocol and port of an identity, 2 an identity, 3 a port of any identity, 4 all, 0 none.
+	// With event type 5: 2 a rule, 4 nothing that denies (all pass), 0 no rule where one is needed.
 	PolicyMatchType uint32 `protobuf:"varint,23,opt,name=policy_match_type,json=policyMatchType,proto3" json:"policy_match_type,omitempty"`
 	// With event type 4.
 	TraceObservationPoint TraceObservationPoint `protobuf:"varint,24,opt,name=trace_observation_point,json=traceObservationPoint,proto3,enum=flow.TraceObservationPoint" json:"trace_observation_point,omitempty"`
