@@ -28,6 +28,10 @@ file_of() { # NAME: the name in the cache
     busybox) echo busybox-debian ;; # any version will do: a shell in pods of tests
     istiod) echo "istiod-$ISTIOD" ;;
     hubble) echo "hubble-$HUBBLE" ;;
+    agnhost) echo "agnhost-$KUBERNETES-$AGNHOST_SCTP" ;;
+    cyclonus) echo "cyclonus-$CYCLONUS" ;;
+    network-policy-api) echo "network-policy-api-$NETWORK_POLICY_API" ;;
+    netpol-e2e) echo "netpol-e2e-$KUBERNETES" ;;
     golangci-lint) echo "golangci-lint-$GOLANGCI_LINT" ;;
     gofumpt) echo "gofumpt-$GOFUMPT" ;;
     *) return 1 ;;
