@@ -4,7 +4,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS := -s -w -X main.version=$(VERSION)
 
 .DEFAULT_GOAL := help
-.PHONY: help build test lint generate demo cluster cluster-down cluster-test bench bench-quick soak fuzz-short tools clean ci
+.PHONY: help build test lint generate demo cluster cluster-down cluster-test netpol bench bench-quick soak fuzz-short tools clean ci
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ cluster-down: ## remove it
 cluster-test: ## tests on real clusters, with Fairlead installed; needs root
 	hack/tools/install.sh cluster
 	go test -count=1 -p 1 -timeout 20m ./integration/cluster/...
+
+netpol: ## public suites of network policy on real clusters, hours; a part: CNI=bridge PROXY=nftables SUITE=cyclonus CASES=sctp
+	hack/tools/install.sh cluster
+	hack/tools/install.sh conformance
+	go run ./hack/netpol $(if $(CNI),--cni=$(CNI)) $(if $(PROXY),--proxy=$(PROXY)) $(if $(SUITE),--suite=$(SUITE)) $(if $(CASES),--cases='$(CASES)',--report=docs/conformance) $(FLAGS)
 
 bench: ## benchmarks, then beside the real istiod: an hour; SIZE, CLIENTS, RUNS, CHANGES, FLAGS="-profile DIR"
 	hack/bench.sh
