@@ -2,6 +2,7 @@
 //
 //	probe serve [:PORT]      answers every path with "<hostname> <its address> <peer's address>"; default :8080
 //	probe get URL [SECONDS]  prints the body of a 200; asks again until the seconds (default 0) are over
+//	probe connect IP:PORT TIME  prints what comes of one TCP connection within that time: open, refused or timeout
 //	probe resolve NAME       prints the addresses of NAME, one a line
 //
 // and, with an SVID of the SPIFFE Workload API at SOCKET:
@@ -27,7 +28,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 2 {
-		log.Fatal("usage: probe serve [:PORT] | get URL [SECONDS] | resolve NAME | svid … | tls-serve … | tls-get … | tls-load …")
+		log.Fatal("usage: probe serve [:PORT] | get URL [SECONDS] | connect IP:PORT TIME | resolve NAME | svid … | tls-serve … | tls-get … | tls-load …")
 	}
 	argument := func(i int, otherwise string) string {
 		if len(os.Args) > i {
@@ -41,6 +42,8 @@ func main() {
 		err = serve(argument(2, ":8080"))
 	case "get":
 		err = get(argument(2, ""), argument(3, "0"))
+	case "connect":
+		err = connect(argument(2, ""), argument(3, "1s"))
 	case "resolve":
 		err = resolve(argument(2, ""))
 	case "svid", "tls-serve", "tls-get", "tls-load":
