@@ -29,7 +29,8 @@ var read = []string{"get", "list", "watch"}
 func granted(own bool) map[string][]string {
 	all := map[string][]string{
 		"/namespaces": read, "/nodes": read, "/pods": read, "/services": read, "/secrets": read, "/configmaps": read,
-		"discovery.k8s.io/endpointslices": read, "apiextensions.k8s.io/customresourcedefinitions": read,
+		"networking.k8s.io/networkpolicies": read,
+		"discovery.k8s.io/endpointslices":   read, "apiextensions.k8s.io/customresourcedefinitions": read,
 		"authentication.k8s.io/tokenreviews": {"create"}, "authentication.k8s.io/selfsubjectreviews": {"create"},
 		"authorization.k8s.io/selfsubjectaccessreviews": {"create"}, "authorization.k8s.io/selfsubjectrulesreviews": {"create"},
 	}
