@@ -29,8 +29,9 @@ out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
 # allowDangerousTypes: percentages are JSON numbers with fractions, as in Istio's API.
-"$gen" object paths=./api/v1alpha1 \
-  crd:allowDangerousTypes=true output:crd:dir="$out" paths=./api/v1alpha1
+for types in ./api/v1alpha1 ./api/cilium/v2; do
+  "$gen" object paths=$types crd:allowDangerousTypes=true output:crd:dir="$out" paths=$types
+done
 go run ./hack/crdgen "$out" crds
 
 for proto in $(cd api && find . -name '*.proto' -printf '%P\n' | sort); do

@@ -6,12 +6,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// Group and Version name Fairlead's own resources; IstioGroup is the group whose
-// manifests decode into the same types.
+// Group and Version name Fairlead's own resources; IstioGroup and
+// IstioSecurityGroup are the groups whose manifests decode into the same types.
 const (
-	Group      = "fairlead.io"
-	Version    = "v1alpha1"
-	IstioGroup = "networking.istio.io"
+	Group              = "fairlead.io"
+	Version            = "v1alpha1"
+	IstioGroup         = "networking.istio.io"
+	IstioSecurityGroup = "security.istio.io"
 )
 
 // GroupVersion returns fairlead.io/v1alpha1.
@@ -30,19 +31,31 @@ func IstioGroupVersions() []schema.GroupVersion {
 	}
 }
 
+// IstioSecurityGroupVersions are those of AuthorizationPolicy, in the same way.
+func IstioSecurityGroupVersions() []schema.GroupVersion {
+	return []schema.GroupVersion{
+		{Group: IstioSecurityGroup, Version: "v1"},
+		{Group: IstioSecurityGroup, Version: "v1beta1"},
+	}
+}
+
 // AddToScheme registers the kinds under fairlead.io/v1alpha1.
 func AddToScheme(s *runtime.Scheme) error {
 	addKinds(s, GroupVersion())
+	addSecurityKinds(s, GroupVersion())
 	return nil
 }
 
 // AddIstioToScheme registers the same Go types under every version of
-// networking.istio.io. A scheme that also has AddToScheme knows several kinds
+// networking.istio.io and security.istio.io. A scheme that also has AddToScheme knows several kinds
 // for one Go type: decoding is exact, and an encoder takes the kind from
 // TypeMeta.
 func AddIstioToScheme(s *runtime.Scheme) error {
 	for _, gv := range IstioGroupVersions() {
 		addKinds(s, gv)
+	}
+	for _, gv := range IstioSecurityGroupVersions() {
+		addSecurityKinds(s, gv)
 	}
 	return nil
 }
@@ -56,5 +69,10 @@ func addKinds(s *runtime.Scheme, gv schema.GroupVersion) {
 		&VirtualService{}, &VirtualServiceList{},
 		&WorkloadEntry{}, &WorkloadEntryList{},
 	)
+	metav1.AddToGroupVersion(s, gv)
+}
+
+func addSecurityKinds(s *runtime.Scheme, gv schema.GroupVersion) {
+	s.AddKnownTypes(gv, &AuthorizationPolicy{}, &AuthorizationPolicyList{})
 	metav1.AddToGroupVersion(s, gv)
 }
