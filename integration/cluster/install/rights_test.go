@@ -34,7 +34,7 @@ func granted(own bool) map[string][]string {
 		"authentication.k8s.io/tokenreviews": {"create"}, "authentication.k8s.io/selfsubjectreviews": {"create"},
 		"authorization.k8s.io/selfsubjectaccessreviews": {"create"}, "authorization.k8s.io/selfsubjectrulesreviews": {"create"},
 	}
-	for _, kind := range []string{"destinationrules", "gateways", "serviceentries", "sidecars", "virtualservices", "workloadentries"} {
+	for _, kind := range []string{"authorizationpolicies", "destinationrules", "gateways", "serviceentries", "sidecars", "virtualservices", "workloadentries"} {
 		all["fairlead.io/"+kind], all["fairlead.io/"+kind+"/status"] = read, []string{"get", "patch"}
 	}
 	if own {
