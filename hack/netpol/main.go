@@ -56,6 +56,7 @@ func command() *cobra.Command {
 	f.StringVar(&o.logs, "logs", "", "folder for the whole output of the suites (default: a new one, which is printed)")
 	f.StringVar(&o.report, "report", "", "folder for reports, as docs/conformance; a part of a suite is reported nowhere")
 	f.IntVar(&o.wait, "wait", 1, "seconds that cyclonus waits after each change of the cluster")
+	cmd.AddCommand(latency())
 	return cmd
 }
 
