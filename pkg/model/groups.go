@@ -6,4 +6,5 @@ const (
 	IstioGroup      = "networking.istio.io"
 	GatewayAPIGroup = "gateway.networking.k8s.io"
 	DiscoveryGroup  = "discovery.k8s.io"
+	NetworkingGroup = "networking.k8s.io"
 )

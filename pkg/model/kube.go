@@ -46,8 +46,27 @@ type Pod struct {
 	Static    bool
 	Addresses []netip.Addr
 	Ready     bool
-	// Ports are the declared container ports by name, for named targetPorts of ServiceEntries.
-	Ports map[string]uint16
+	// Workload is what owns the pod, "Deployment/reviews"; empty for a pod by itself.
+	Workload string
+	// Ports are the declared container ports that have a name, in the order of containers.
+	Ports []ContainerPort
+}
+
+// ContainerPort is a port that a container declares by name.
+type ContainerPort struct {
+	Name     string
+	Protocol string // TCP, UDP, SCTP
+	Number   uint16
+}
+
+// Port finds a declared port by its name; 0 when there is none.
+func (p *Pod) Port(name string) uint16 {
+	for _, c := range p.Ports {
+		if c.Name == name {
+			return c.Number
+		}
+	}
+	return 0
 }
 
 // Service is a Kubernetes Service.

@@ -11,6 +11,8 @@ const (
 	virtualHostType = "type.googleapis.com/envoy.config.route.v3.VirtualHost"
 	workloadType    = "type.googleapis.com/fairlead.node.v1.Workload"
 	trustType       = "type.googleapis.com/fairlead.node.v1.TrustBundle"
+	peerType        = "type.googleapis.com/fairlead.node.v1.Peer"
+	peerSetType     = "type.googleapis.com/fairlead.node.v1.PeerSet"
 	verdictType     = "type.googleapis.com/fairlead.node.v1.VerdictSet"
 )
 
@@ -22,7 +24,8 @@ type kind struct {
 	// free types are never held: their changes travel at once, from the newest snapshot.
 	free bool
 	// wildcard types are subscribed to as a whole by a first request that names nothing (xDS protocol, "wildcard").
-	// Envoy does so for CDS, LDS, SRDS and, because it must not send the namespace, VHDS.
+	// Envoy does so for CDS, LDS, SRDS and, because it must not send the namespace, VHDS; an agent for its pods, the trust
+	// bundles and the peers.
 	wildcard bool
 }
 
@@ -43,6 +46,12 @@ func kindOf(url string) kind {
 		k.rank, k.wildcard = 5, true
 	case virtualHostType:
 		k.rank, k.wildcard = 6, true
+	case peerType: // a verdict is about peers that the agent knows, and the sets that it names
+		k.rank, k.wildcard = 8, true
+	case peerSetType:
+		k.rank = 8
+	case verdictType:
+		k.rank = 9
 	default:
 		k.rank, k.free, k.wildcard = 7, true, true
 	}
@@ -66,7 +75,7 @@ func short(url string) string {
 func label(url string) string {
 	switch url {
 	case clusterType, endpointType, secretType, listenerType, routeType, scopedRouteType, virtualHostType,
-		workloadType, trustType, verdictType:
+		workloadType, trustType, peerType, peerSetType, verdictType:
 		return short(url)
 	}
 	return "other"

@@ -162,7 +162,13 @@ func (st *stream) condemn(ctx context.Context, w *watch, it *item, message strin
 
 // ofNode tells of a type that an agent refuses for its node alone: it says that something there (an Envoy, the clock, the disk)
 // is not through with it. What one node does not take must reach the others, above all what they are to trust.
-func ofNode(typeURL string) bool { return typeURL == trustType || typeURL == workloadType }
+func ofNode(typeURL string) bool {
+	switch typeURL {
+	case trustType, workloadType, peerType, peerSetType, verdictType:
+		return true
+	}
+	return false
+}
 
 // confirmed asks the sandbox, if there is one, whether the resource is bad by itself.
 func (st *stream) confirmed(ctx context.Context, r *snapshot.Resource) bool {

@@ -231,7 +231,7 @@ func (s *Server) allKeys(snap snapshot.Snapshot) []snapshot.Key {
 	keys := s.status.keys()
 	for _, t := range []string{
 		clusterType, endpointType, secretType, listenerType, routeType, scopedRouteType,
-		virtualHostType, workloadType, trustType, verdictType,
+		virtualHostType, workloadType, trustType, peerType, peerSetType, verdictType,
 	} {
 		snap.Range(t, func(r *snapshot.Resource) bool {
 			keys = append(keys, snapshot.Key{Type: r.Type, Name: r.Name, Variant: r.Variant})

@@ -1,6 +1,10 @@
 package resolve
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"fairlead.io/fairlead/pkg/verdict"
+)
 
 // Config is what an operator sets once for a mesh. It is equal on all replicas.
 type Config struct {
@@ -23,6 +27,8 @@ type Config struct {
 	// HostTable also serves the mesh's hosts by :authority, for clients that reach the outbound listener without the
 	// address of a Service (files mode).
 	HostTable bool
+	// Labels says which labels of pods are a part of their identity in policy. It is equal on all nodes too.
+	Labels verdict.Filter
 	// Stubs are the outbound listeners on fixed addresses.
 	Stubs []Stub
 }
@@ -47,5 +53,6 @@ func DefaultConfig() Config {
 		Controller:     "fairlead.io/gateway-controller",
 		GatewayLabels:  map[string]string{"istio": "ingressgateway", "app": "istio-ingressgateway", "fairlead.io/gateway": "node"},
 		GatewayAddress: netip.IPv4Unspecified(),
+		Labels:         verdict.Filter{Without: verdict.Generated()},
 	}
 }

@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	networkingv1 "k8s.io/api/networking/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairlead.io/fairlead/api/v1alpha1"
@@ -21,6 +22,7 @@ type (
 	WorkloadEntry   = model.Object[v1alpha1.WorkloadEntrySpec]
 	// ServerGateway is the Gateway of fairlead.io and networking.istio.io: servers behind a selector.
 	ServerGateway = model.Object[v1alpha1.GatewaySpec]
+	NetworkPolicy = model.Object[networkingv1.NetworkPolicySpec]
 )
 
 // Inputs are the source tables: one a kind, keyed by ObjectKey.
@@ -42,13 +44,14 @@ type Inputs struct {
 	WorkloadEntries  *table.Source[*WorkloadEntry]
 	ServerGateways   *table.Source[*ServerGateway]
 	Sidecars         *table.Source[*Sidecar]
+	NetworkPolicies  *table.Source[*NetworkPolicy]
 	// TrustBundles come from the authority, by trust domain.
 	TrustBundles *table.Source[*model.TrustBundle]
 
 	engine *table.Engine
 }
 
-// NewInputs declares the source tables. Endpoint changes are urgent: they overtake a long pass.
+// NewInputs declares the source tables. Changes of endpoints and of policy are urgent: they overtake a long pass.
 func NewInputs(e *table.Engine) *Inputs {
 	return &Inputs{
 		engine:           e,
@@ -69,6 +72,7 @@ func NewInputs(e *table.Engine) *Inputs {
 		WorkloadEntries:  newSource[*WorkloadEntry](e, "workloadentries"),
 		ServerGateways:   newSource[*ServerGateway](e, "servergateways"),
 		Sidecars:         newSource[*Sidecar](e, "sidecar objects"),
+		NetworkPolicies:  newSource[*NetworkPolicy](e, "networkpolicies", table.Urgent()),
 		TrustBundles:     newSource[*model.TrustBundle](e, "trustbundles"),
 	}
 }
@@ -136,6 +140,8 @@ func (in *Inputs) put(b *table.Batch, u source.Update) {
 		set(b, in.HTTPRoutes, u)
 	case model.GatewayAPIGroup + "/ReferenceGrant":
 		set(b, in.ReferenceGrants, u)
+	case model.NetworkingGroup + "/NetworkPolicy":
+		set(b, in.NetworkPolicies, u)
 	default:
 		in.putTraffic(b, u)
 	}

@@ -213,8 +213,8 @@ func (m *members) fromPods(r *table.Reader, g *gathering, h *model.Host, p *mode
 		if !pod.Ready || len(pod.Addresses) == 0 {
 			continue
 		}
-		port, ok := pod.Ports[p.Name]
-		if !ok {
+		port := pod.Port(p.Name)
+		if port == 0 {
 			port = targetOf(p)
 		}
 		ep := model.ClusterEndpoint{Address: pod.Addresses[0].Unmap().String(), Port: port}

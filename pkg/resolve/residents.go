@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fairlead.io/fairlead/pkg/model"
+	"fairlead.io/fairlead/pkg/resolve/policy"
 	"fairlead.io/fairlead/pkg/table"
 )
 
@@ -32,14 +33,16 @@ type Residents struct {
 // Resident is a pod that runs on a node, as far as its identity goes.
 type Resident struct {
 	UID, Namespace, Name, ServiceAccount, Node string
-	Addresses                                  []string
-	HostNetwork                                bool
-	Labels                                     map[string]string
+	// Identity is the pod's in policy; empty for one that uses its node's network.
+	Identity    string
+	Addresses   []string
+	HostNetwork bool
+	Labels      map[string]string
 }
 
 func (p *Resident) equal(o *Resident) bool {
 	return p.UID == o.UID && p.Namespace == o.Namespace && p.Name == o.Name && p.ServiceAccount == o.ServiceAccount && p.Node == o.Node &&
-		p.HostNetwork == o.HostNetwork && slices.Equal(p.Addresses, o.Addresses) && maps.Equal(p.Labels, o.Labels)
+		p.Identity == o.Identity && p.HostNetwork == o.HostNetwork && slices.Equal(p.Addresses, o.Addresses) && maps.Equal(p.Labels, o.Labels)
 }
 
 // Selector is a Service by what it selects.
@@ -53,14 +56,18 @@ func (s *Selector) Selects(p *Resident) bool {
 	return s.Namespace == p.Namespace && len(s.Labels) > 0 && subset(s.Labels, p.Labels)
 }
 
-func newResidents(e *table.Engine, in *Inputs) *Residents {
+func newResidents(e *table.Engine, in *Inputs, pods *table.Derived[*policy.Pod]) *Residents {
 	out := &Residents{}
 	out.Pods = table.NewDerived(e, "residents", func(r *table.Reader, key string) (*Resident, bool) {
 		p, ok := table.Get(r, in.Pods, key)
 		if !ok || p.Node == "" || p.Static {
 			return nil, false
 		}
-		return resident(p), true
+		out := resident(p)
+		if v, known := table.Get(r, pods, key); known {
+			out.Identity = v.Identity
+		}
+		return out, true
 	}, []table.Trigger{in.Pods}, table.UrgentStage(), table.Equal((*Resident).equal))
 	out.ByUID = table.NewIndex(out.Pods, "residents by uid", func(_ string, p *Resident) []string {
 		if p.UID == "" || strings.Contains(p.UID, " ") { // only a folder's could

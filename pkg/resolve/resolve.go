@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"fairlead.io/fairlead/pkg/model"
+	"fairlead.io/fairlead/pkg/resolve/policy"
 	"fairlead.io/fairlead/pkg/table"
 )
 
@@ -22,6 +23,7 @@ type Resolved struct {
 	Scopes    *Scopes
 	Residents *Residents
 	Trust     *Trust
+	Verdicts  *policy.Tables
 	// Statuses are what the author of each object is told, by StatusKey.
 	Statuses *table.Derived[*model.ObjectStatus]
 }
@@ -33,7 +35,8 @@ func New(e *table.Engine, cfg Config) *Resolved {
 	policies := newPolicies(e, cfg, in, hosts)
 	endpoints := newEndpoints(e, in, hosts, policies) // the end of the urgent lane, so before what is not of it
 	scopes := newScopes(e, cfg, in)                   // of the urgent lane too
-	residents := newResidents(e, in)                  // and these
+	verdicts := newVerdicts(e, cfg, in)               // and these
+	residents := newResidents(e, in, verdicts.Pods)
 	clusters := newClusters(e, hosts, policies)
 	api := newGatewayAPI(e, cfg, in, hosts)
 	traffic := newTraffic(e, cfg, in, hosts, policies)
@@ -42,6 +45,7 @@ func New(e *table.Engine, cfg Config) *Resolved {
 	res := &Resolved{
 		Config: cfg, Inputs: in, Hosts: hosts, Policies: policies, Clusters: clusters, Endpoints: endpoints,
 		API: api, Traffic: traffic, Servers: servers, HTTP: http, Scopes: scopes, Residents: residents, Trust: newTrust(e, in),
+		Verdicts: verdicts,
 		Outbound: newOutbound(e, cfg, hosts, policies, http, traffic),
 	}
 	res.Audiences = newAudiences(e, res)
@@ -49,4 +53,11 @@ func New(e *table.Engine, cfg Config) *Resolved {
 	scopes.sidecars.declareStatus(e, in)
 	res.Statuses = newStatuses(e, res)
 	return res
+}
+
+func newVerdicts(e *table.Engine, cfg Config, in *Inputs) *policy.Tables {
+	return policy.New(e, policy.Config{TrustDomain: cfg.TrustDomain, Labels: cfg.Labels}, policy.Inputs{
+		Namespaces: in.Namespaces, Nodes: in.Nodes, Pods: in.Pods, EndpointSlices: in.EndpointSlices,
+		NetworkPolicies: in.NetworkPolicies,
+	})
 }

@@ -27,6 +27,7 @@ type Outputs struct {
 func New(e *table.Engine, res *resolve.Resolved) *Outputs {
 	o := &Outputs{engine: e, res: res, byType: map[string]*table.Output[*snapshot.Resource]{}, types: map[string]string{}}
 	o.declareEndpoints()
+	o.declareVerdicts()
 	o.declareWorkloads()
 	o.scopes = table.Publish(res.Scopes.Nodes)
 	o.types[o.scopes.Name()] = snapshot.ScopeKeyType

@@ -31,6 +31,7 @@ func Workload(p *resolve.Resident, trustDomain string) *nodev1.Workload {
 	return &nodev1.Workload{
 		Uid: p.UID, Namespace: p.Namespace, Name: p.Name, ServiceAccount: p.ServiceAccount, Node: p.Node,
 		Addresses: p.Addresses, HostNetwork: p.HostNetwork,
+		Identity: p.Identity,
 		SpiffeId: "spiffe://" + trustDomain + "/ns/" + p.Namespace + "/sa/" + p.ServiceAccount,
 	}
 }

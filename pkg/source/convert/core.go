@@ -2,8 +2,10 @@ package convert
 
 import (
 	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.io/fairlead/pkg/model"
 )
@@ -61,17 +63,48 @@ func Pod(o *corev1.Pod) *model.Pod {
 			p.Ready = c.Status == corev1.ConditionTrue
 		}
 	}
-	for _, c := range o.Spec.Containers {
-		for _, cp := range c.Ports {
-			if cp.Name != "" && cp.ContainerPort > 0 && cp.ContainerPort <= 65535 {
-				if p.Ports == nil {
-					p.Ports = map[string]uint16{}
-				}
-				p.Ports[cp.Name] = uint16(cp.ContainerPort)
-			}
+	p.Ports, p.Workload = containerPorts(&o.Spec), workload(o)
+	return p
+}
+
+// workload names what owns a pod: of a ReplicaSet that a Deployment made, the Deployment.
+func workload(o *corev1.Pod) string {
+	owner := metav1.GetControllerOf(o)
+	if owner == nil || owner.Kind == "Node" {
+		return ""
+	}
+	if hash := o.Labels["pod-template-hash"]; owner.Kind == "ReplicaSet" && hash != "" {
+		if name, ok := strings.CutSuffix(owner.Name, "-"+hash); ok {
+			return "Deployment/" + name
 		}
 	}
-	return p
+	return owner.Kind + "/" + owner.Name
+}
+
+// containerPorts are the ports with a name, of sidecars (init containers that go on) too.
+func containerPorts(s *corev1.PodSpec) []model.ContainerPort {
+	var out []model.ContainerPort
+	add := func(c *corev1.Container) {
+		for _, p := range c.Ports {
+			if p.Name == "" || p.ContainerPort <= 0 || p.ContainerPort > 65535 {
+				continue
+			}
+			protocol := string(p.Protocol)
+			if protocol == "" {
+				protocol = string(corev1.ProtocolTCP)
+			}
+			out = append(out, model.ContainerPort{Name: p.Name, Protocol: protocol, Number: uint16(p.ContainerPort)})
+		}
+	}
+	for i := range s.Containers {
+		add(&s.Containers[i])
+	}
+	for i := range s.InitContainers {
+		if c := &s.InitContainers[i]; c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			add(c)
+		}
+	}
+	return out
 }
 
 // Secret converts a v1 Secret. An API server has already moved stringData into data; in a file it still stands there,

@@ -6,10 +6,11 @@ import (
 
 // The API groups that Fairlead reads.
 const (
-	GroupFairlead  = "fairlead.io"
-	GroupIstio     = "networking.istio.io"
-	GroupGateway   = "gateway.networking.k8s.io"
-	GroupDiscovery = "discovery.k8s.io"
+	GroupFairlead   = "fairlead.io"
+	GroupIstio      = "networking.istio.io"
+	GroupGateway    = "gateway.networking.k8s.io"
+	GroupDiscovery  = "discovery.k8s.io"
+	GroupNetworking = "networking.k8s.io"
 )
 
 // Kind is a kind of object that Fairlead reads.
@@ -28,7 +29,9 @@ type Kind struct {
 }
 
 // Custom tells whether the kind is defined by a CustomResourceDefinition.
-func (k Kind) Custom() bool { return k.Group != "" && k.Group != GroupDiscovery }
+func (k Kind) Custom() bool {
+	return k.Group != "" && k.Group != GroupDiscovery && k.Group != GroupNetworking
+}
 
 // CRD is the name of the kind's CustomResourceDefinition.
 func (k Kind) CRD() string { return k.Resource + "." + k.Group }
@@ -48,6 +51,7 @@ func coreKinds() []Kind {
 		{Kind: "Secret", Resource: "secrets", Versions: v1, decode: typed(Secret)},
 		{Kind: "ConfigMap", Resource: "configmaps", Versions: v1, decode: typed(ConfigMap)},
 		{Group: GroupDiscovery, Kind: "EndpointSlice", Resource: "endpointslices", Versions: v1, decode: typed(EndpointSlice)},
+		{Group: GroupNetworking, Kind: "NetworkPolicy", Resource: "networkpolicies", Versions: v1, decode: typed(NetworkPolicy)},
 	}
 }
 

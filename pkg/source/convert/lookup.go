@@ -68,9 +68,6 @@ func (f *file) unread(group, kind string) string {
 			return name + " is not supported: " + p.msg
 		}
 	}
-	if group == "networking.k8s.io" && kind == "NetworkPolicy" {
-		return name + " is not supported: nothing enforces it"
-	}
 	ours := group == GroupFairlead || group == GroupIstio || group == GroupGateway
 	if group == "" && slices.Contains(idleCore(), kind) {
 		return ""
@@ -85,7 +82,7 @@ func (f *file) unread(group, kind string) string {
 		}
 		return msg
 	}
-	for _, g := range []string{GroupFairlead, GroupIstio, GroupGateway, GroupDiscovery} {
+	for _, g := range []string{GroupFairlead, GroupIstio, GroupGateway, GroupDiscovery, GroupNetworking} {
 		if slices.Contains(f.names(g), kind) && model.Nearest(group, []string{g}, 4) != "" {
 			return fmt.Sprintf("there is no group %s; do you mean %s?", group, g)
 		}

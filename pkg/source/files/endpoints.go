@@ -135,7 +135,7 @@ func slicesOf(svc *model.Service, pods []*model.Pod) []*model.EndpointSlice {
 func portsOf(svc *model.Service, pod *model.Pod) []model.EndpointPort {
 	var out []model.EndpointPort
 	for _, p := range svc.Ports {
-		number := pod.Ports[p.Target]
+		number := pod.Port(p.Target)
 		if n, err := strconv.ParseUint(p.Target, 10, 16); err == nil {
 			number = uint16(n)
 		}

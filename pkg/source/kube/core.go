@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -37,8 +38,11 @@ func coreResources(c kubernetes.Interface) []coreResource {
 	secrets := fields.ParseSelectorOrDie("type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token")
 	resource := func(gv schema.GroupVersion, kind, plural string, object runtime.Object, f fields.Selector, conv func(any) (any, error)) coreResource {
 		client := c.CoreV1().RESTClient()
-		if gv.Group == convert.GroupDiscovery {
+		switch gv.Group {
+		case convert.GroupDiscovery:
 			client = c.DiscoveryV1().RESTClient()
+		case convert.GroupNetworking:
+			client = c.NetworkingV1().RESTClient()
 		}
 		return coreResource{gv.Group, kind, object, listed{gv.WithResource(plural), f}, cache.NewListWatchFromClient(client, plural, "", f), conv}
 	}
@@ -50,6 +54,7 @@ func coreResources(c kubernetes.Interface) []coreResource {
 		resource(core, "Secret", "secrets", &corev1.Secret{}, secrets, with(keptSecret)),
 		resource(core, "ConfigMap", "configmaps", &corev1.ConfigMap{}, all, with(keptConfigMap)),
 		resource(discoveryv1.SchemeGroupVersion, "EndpointSlice", "endpointslices", &discoveryv1.EndpointSlice{}, all, with(convert.EndpointSlice)),
+		resource(networkingv1.SchemeGroupVersion, "NetworkPolicy", "networkpolicies", &networkingv1.NetworkPolicy{}, all, with(convert.NetworkPolicy)),
 	}
 }
 
