@@ -166,10 +166,16 @@ func (c *Compiled) egress(r *table.Reader, ids *identities, base lowered, peers 
 func (c *Compiled) peers(p Peer) []verdict.Peer {
 	switch s := p.Pods; {
 	case p.Range != nil:
-		return []verdict.Peer{{Kind: verdict.PeerCIDR, CIDR: p.Range.CIDR, Except: p.Range.Except}}
+		kind := verdict.PeerCIDR
+		if p.Range.World {
+			kind = verdict.PeerWorldCIDR
+		}
+		return []verdict.Peer{{Kind: kind, CIDR: p.Range.CIDR, Except: p.Range.Except}}
+	case p.Service != nil:
+		return nil // services puts others in its place
 	case s == nil:
 		return []verdict.Peer{{Kind: verdict.PeerEntity, Entity: p.Entity}}
-	case s.Nodes || len(s.Labels)+len(s.NamespaceLabels) > 0 || s.ServiceAccounts != nil || s.Port != nil:
+	case s.Nodes || len(s.Labels)+len(s.NamespaceLabels)+len(s.Names) > 0 || s.ServiceAccounts != nil || s.Port != nil:
 		name := s.name()
 		c.selectors[name] = s
 		return []verdict.Peer{{Kind: verdict.PeerSet, Name: name}}

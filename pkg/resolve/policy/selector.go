@@ -24,6 +24,7 @@ func (s *Selector) selects(id *Identity) bool {
 	}
 	return (s.Namespaces == nil || slices.Contains(s.Namespaces, id.Namespace)) && meets(id.Labels, s.Labels) &&
 		(s.ServiceAccounts == nil || slices.Contains(s.ServiceAccounts, id.ServiceAccount)) &&
+		!slices.ContainsFunc(s.Names, func(q NameRequirement) bool { return !q.met(id) }) &&
 		(s.Port == nil || slices.Contains(id.Ports, *s.Port))
 }
 
@@ -117,6 +118,7 @@ func (s *Selector) name() string {
 	if s.ServiceAccounts != nil {
 		parts = append(parts, "sa:"+list(s.ServiceAccounts))
 	}
+	clean = clean && len(s.Names) == 0 // patterns are not simple
 	if p := s.Port; p != nil {
 		parts = append(parts, fmt.Sprintf("port:%s/%d=%d", list([]string{p.Name}), p.Protocol, p.Port))
 	}
@@ -125,7 +127,11 @@ func (s *Selector) name() string {
 		return text
 	}
 	if !clean { // what it lists may look like something else
-		text = fmt.Sprintf("%q %q %q %q %q %+v", parts[0], s.Namespaces, s.NamespaceLabels, s.Labels, s.ServiceAccounts, s.Port)
+		var names []string
+		for _, q := range s.Names {
+			names = append(names, fmt.Sprintf("%s %t %q", q.Of, q.Not, q.Patterns))
+		}
+		text = fmt.Sprintf("%q %q %q %q %q %q %+v", parts[0], s.Namespaces, s.NamespaceLabels, s.Labels, s.ServiceAccounts, names, s.Port)
 	}
 	sum := sha256.Sum256([]byte(text))
 	return "sha256/" + hex.EncodeToString(sum[:16])
