@@ -72,6 +72,7 @@ func up(name *string) *cobra.Command {
 	f.IntVar(&o.Nodes, "nodes", 2, "number of nodes, at most 9")
 	f.StringVar(&o.Proxy, "proxy", "nftables", "mode of kube-proxy: nftables, iptables or none")
 	f.StringVar(&o.CNI, "cni", "bridge", "network of the pods: bridge, or ptp for routed links")
+	f.BoolVar(&o.DualStack, "dual-stack", false, "IPv6 beside IPv4")
 	f.BoolVar(&o.DNS, "dns", true, "install CoreDNS")
 	f.StringArrayVar(&o.APIServerArgs, "apiserver-arg", nil, "one more flag of the API server, as --feature-gates=X=true")
 	return cmd

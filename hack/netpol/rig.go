@@ -36,22 +36,28 @@ func start(ctx context.Context, o options, cni, proxy string) (*rig, error) {
 		return nil, fmt.Errorf("find module of the network policy API: %w", err)
 	}
 	r := &rig{options: o, cni: cni, proxy: proxy, sources: strings.TrimSpace(string(sources))}
-	image, err := r.agnhost(ctx)
-	if err != nil {
-		return nil, err
+	var images []cluster.Image
+	if len(o.suites) > 0 {
+		image, err := r.agnhost(ctx)
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, image)
 	}
 	if r.cluster, err = cluster.Up(ctx, cluster.Options{Name: "netpol", CNI: cni, Proxy: proxy, DNS: true}); err != nil {
 		return nil, err
 	}
-	if err := r.prepare(ctx, image); err != nil {
+	if err := r.prepare(ctx, images); err != nil {
 		return nil, errors.Join(err, r.cluster.Down(true))
 	}
 	return r, nil
 }
 
-func (r *rig) prepare(ctx context.Context, image cluster.Image) error {
-	if err := r.cluster.Load(ctx, image); err != nil {
-		return err
+func (r *rig) prepare(ctx context.Context, images []cluster.Image) error {
+	for _, image := range images {
+		if err := r.cluster.Load(ctx, image); err != nil {
+			return err
+		}
 	}
 	crds := filepath.Join(r.sources, "config", "crd", "experimental", "policy.networking.k8s.io_clusternetworkpolicies.yaml")
 	if _, err := r.cluster.Kubectl(ctx, "", "apply", "--server-side", "-f", crds); err != nil {
@@ -88,7 +94,7 @@ func (r *rig) agnhost(ctx context.Context) (image cluster.Image, err error) {
 	return cluster.WithShell(cluster.Image{Refs: names, Entrypoint: []string{"/agnhost"}, Cmd: []string{"pause"}, Files: files})
 }
 
-// imageNames asks the suites, or reads their manifests.
+// imageNames are those that the suites' pods have.
 func (r *rig) imageNames(ctx context.Context) ([]string, error) {
 	names := []string{registry + "/" + cyclonusImage}
 	manifests, err := os.ReadFile(filepath.Join(r.sources, "conformance", "base", "manifests.yaml"))
@@ -98,6 +104,19 @@ func (r *rig) imageNames(ctx context.Context) ([]string, error) {
 	for _, m := range regexp.MustCompile(`image: (\S+/agnhost:\S+)`).FindAllStringSubmatch(string(manifests), -1) {
 		names = append(names, m[1])
 	}
+	if slices.Contains(r.suites, "e2e") {
+		asked, err := r.askImages(ctx)
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, asked...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
+}
+
+// askImages has the end-to-end tests say which agnhosts they want.
+func (r *rig) askImages(ctx context.Context) (names []string, err error) {
 	binary, err := process.Find("netpol-e2e-"+kube.KubernetesVersion, "")
 	if err != nil {
 		return nil, missing("netpol-e2e", err)
@@ -115,8 +134,7 @@ func (r *rig) imageNames(ctx context.Context) ([]string, error) {
 			names = append(names, name)
 		}
 	}
-	slices.Sort(names)
-	return slices.Compact(names), nil
+	return names, nil
 }
 
 // useRegistry has the end-to-end tests look for images in our registry.

@@ -59,9 +59,14 @@ func (r *rig) inside(ctx context.Context, tool string, args ...string) (*exec.Cm
 
 // cyclonus runs with nothing excluded. Its own defaults give a network plugin five seconds for each change, and each connection ten.
 func cyclonus(ctx context.Context, r *rig, _ string) (*exec.Cmd, error) {
+	retries := 2
+	if !r.fairlead {
+		retries = 0 // it will not get better
+	}
 	args := []string{
 		"generate", "--exclude=", "--image-registry=" + registry, "--perturbation-wait-seconds=" + strconv.Itoa(r.wait), "--job-timeout-seconds=2",
-		"--pod-creation-timeout-seconds=300", "--cleanup-namespaces=true", "--retries=2",
+		"--pod-creation-timeout-seconds=300", "--cleanup-namespaces=true",
+		"--retries=" + strconv.Itoa(retries),
 	}
 	if r.cases != "" {
 		args = append(args, "--include="+r.cases)

@@ -33,11 +33,12 @@ const Patience = 2 * time.Minute
 
 // Options are what may be chosen; the zero value is two nodes with kube-proxy in nftables mode, a bridge, and no DNS.
 type Options struct {
-	Name          string   `json:"name"`  // prefix of namespaces and cgroups; a test gets one of its own
-	Nodes         int      `json:"nodes"` // default 2, at most 9
-	Proxy         string   `json:"proxy"` // mode of kube-proxy: "nftables" (default), "iptables", or "none"
-	CNI           string   `json:"cni"`   // "bridge" (default), or "ptp": routed links without a bridge
-	DNS           bool     `json:"dns"`   // CoreDNS at 10.96.0.10
+	Name          string   `json:"name"`                // prefix of namespaces and cgroups; a test gets one of its own
+	Nodes         int      `json:"nodes"`               // default 2, at most 9
+	Proxy         string   `json:"proxy"`               // mode of kube-proxy: "nftables" (default), "iptables", or "none"
+	CNI           string   `json:"cni"`                 // "bridge" (default), or "ptp": routed links without a bridge
+	DNS           bool     `json:"dns"`                 // CoreDNS at 10.96.0.10
+	DualStack     bool     `json:"dualStack,omitempty"` // nodes, pods and Services have IPv6 addresses too
 	APIServerArgs []string `json:"apiServerArgs,omitempty"`
 }
 

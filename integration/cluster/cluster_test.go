@@ -94,10 +94,44 @@ func talks(t *testing.T, c *cluster.Cluster) {
 	}
 }
 
+// bothFamilies shows that pods, and Services of both families, are answered at their IPv6 addresses too, from every node's pod.
+func bothFamilies(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	_, err := c.Kubectl(t.Context(), "", "patch", "service", "web", "-p", `{"spec":{"ipFamilyPolicy":"RequireDualStack"}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addresses := func(kind, path string) []string {
+		out, err := c.Kubectl(t.Context(), "", "get", kind, "-o", "jsonpath="+path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Fields(out)
+	}
+	pods := addresses("pods", "{range .items[*]}{.metadata.name} {end}")
+	all := append(addresses("pods", "{range .items[*]}{.status.podIPs[1].ip} {end}"), addresses("service/web", "{.spec.clusterIPs[1]}")...)
+	if len(all) != len(c.Nodes)+1 {
+		t.Fatalf("IPv6 addresses are %q", all)
+	}
+	for _, pod := range pods {
+		for i, address := range all {
+			port := "8080"
+			if i == len(all)-1 {
+				port = "80"
+			}
+			if _, err := c.Exec(t.Context(), "default", pod, "/probe", "get", "http://["+address+"]:"+port, "30"); err != nil {
+				t.Errorf("%s calls %s: %v", pod, address, err)
+			}
+		}
+	}
+}
+
 // The other two combinations of network and kube-proxy are those of package install.
 func TestPodsTalkOverServices(t *testing.T) {
 	t.Parallel()
-	talks(t, cluster.Start(t, cluster.Options{CNI: "bridge", Proxy: "iptables", DNS: true}))
+	c := cluster.Start(t, cluster.Options{CNI: "bridge", Proxy: "iptables", DNS: true, DualStack: true})
+	talks(t, c)
+	bothFamilies(t, c)
 }
 
 func TestNodeLosesItsPowerAndAnotherIsAdded(t *testing.T) {

@@ -14,12 +14,16 @@ import (
 )
 
 const (
-	maxNodes        = 9
-	controlPlaneIP  = "10.60.0.1"
-	serviceRange    = "10.96.0.0/16"
-	firstServiceIP  = "10.96.0.1"
-	dnsIP           = "10.96.0.10"
-	podRange        = "10.244.0.0/16"
+	maxNodes       = 9
+	controlPlaneIP = "10.60.0.1"
+	serviceRange   = "10.96.0.0/16"
+	firstServiceIP = "10.96.0.1"
+	dnsIP          = "10.96.0.10"
+	podRange       = "10.244.0.0/16"
+	// Of a cluster with both families, in addition.
+	controlPlaneIP6 = "fd00:10:60::1"
+	serviceRange6   = "fd00:10:96::/112"
+	podRange6       = "fd00:10:244::/48"
 	bridgeInterface = "fl0"
 )
 
@@ -100,6 +104,11 @@ func (c *Cluster) network() error {
 			return err
 		}
 	}
+	if c.Options.DualStack {
+		if err := ip(cp, "addr add "+controlPlaneIP6+"/64 dev "+bridgeInterface+" nodad"); err != nil {
+			return err
+		}
+	}
 	return c.routes()
 }
 
@@ -115,7 +124,11 @@ func (n *Node) connect() error {
 	if err := ip(cp, "link add "+link+" type veth peer name eth0 netns "+ns, "link set "+link+" master "+bridgeInterface+" up"); err != nil {
 		return err
 	}
-	return ip(ns, "link set lo up", "addr add "+n.IP+"/24 dev eth0", "link set eth0 up", "route add default via "+controlPlaneIP)
+	commands := []string{"link set lo up", "addr add " + n.IP + "/24 dev eth0", "link set eth0 up", "route add default via " + controlPlaneIP}
+	if n.cluster.Options.DualStack {
+		commands = append(commands, "addr add "+n.IP6+"/64 dev eth0 nodad", "route add default via "+controlPlaneIP6)
+	}
+	return ip(ns, commands...)
 }
 
 // disconnect removes the link. It would go with the node's namespace, but in the kernel's own time, and the next one has its name.
@@ -130,15 +143,18 @@ func (n *Node) disconnect() error {
 // routes tells everybody that is up where the pods of every node are.
 func (c *Cluster) routes() error {
 	for _, n := range c.Nodes {
-		route := "route replace " + n.PodRange + " via " + n.IP
-		if err := ip(c.controlPlaneNetns(), route); err != nil {
+		routes := []string{"route replace " + n.PodRange + " via " + n.IP}
+		if c.Options.DualStack {
+			routes = append(routes, "route replace "+n.PodRange6+" via "+n.IP6)
+		}
+		if err := ip(c.controlPlaneNetns(), routes...); err != nil {
 			return err
 		}
 		for _, other := range c.Nodes {
 			if _, err := os.Lstat(netnsPath(other.Netns)); other == n || err != nil {
 				continue
 			}
-			if err := ip(other.Netns, route); err != nil {
+			if err := ip(other.Netns, routes...); err != nil {
 				return err
 			}
 		}
@@ -150,7 +166,14 @@ func addNetns(name string) error {
 	if err := run(exec.Command("ip", "netns", "add", name)); err != nil {
 		return err
 	}
-	return inNetns(name, func() error { return os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644) })
+	return inNetns(name, func() error {
+		for _, family := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+			if err := os.WriteFile("/proc/sys/net/"+family, []byte("1"), 0o644); err != nil && !os.IsNotExist(err) {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // ip runs commands of ip in a network namespace.

@@ -39,14 +39,19 @@ var ownFolders = []string{"/var/lib", "/var/log", "/opt"}
 // pluginsDir is where Debian puts CNI plugins; nodes have copies of some in /opt/cni/bin, where a pod may add its own.
 const pluginsDir = "/usr/lib/cni"
 
+const cniFile = "etc/cni/net.d/10-fairlead-test.conflist"
+
 // Node is one node of a cluster.
 type Node struct {
 	Index    int
 	Name     string // of the Node object, and the hostname
 	IP       string
 	PodRange string
-	Netns    string // its network namespace, a name in /run/netns
-	Cgroup   string // its cgroup below the root of every hierarchy; pods are in kubepods below it
+	// IP6 and PodRange6 are used in a cluster with both families only.
+	IP6, PodRange6 string
+
+	Netns  string // its network namespace, a name in /run/netns
+	Cgroup string // its cgroup below the root of every hierarchy; pods are in kubepods below it
 
 	cluster *Cluster
 	dir     string    // its disk
@@ -57,7 +62,7 @@ func (c *Cluster) node(i int) *Node {
 	prefix := c.Options.Name + "-n" + strconv.Itoa(i)
 	return &Node{
 		Index: i, Name: fmt.Sprintf("node-%d.%s.internal", i, c.Options.Name), IP: fmt.Sprintf("10.60.0.1%d", i),
-		PodRange: fmt.Sprintf("10.244.%d.0/24", i), Netns: prefix, Cgroup: prefix,
+		PodRange: fmt.Sprintf("10.244.%d.0/24", i), IP6: fmt.Sprintf("fd00:10:60::1%d", i), PodRange6: fmt.Sprintf("fd00:10:244:%d::/64", i), Netns: prefix, Cgroup: prefix,
 		cluster: c, dir: filepath.Join(c.dir, "n"+strconv.Itoa(i)),
 	}
 }
@@ -161,14 +166,17 @@ func (n *Node) writeDisk() error {
 		cni = ptpConfig
 	}
 	values := map[string]any{
-		"Node": n, "Cluster": c, "Pause": pauseImage, "DNS": dnsIP, "PodRange": podRange,
+		"Node": n, "Cluster": c, "Pause": pauseImage, "DNS": dnsIP, "PodRange": c.families(podRange, podRange6),
 		"CA": c.pki("ca.crt"), "Cert": c.pki(n.daemon("kubelet.crt")), "Key": c.pki(n.daemon("kubelet.key")), "Proxy": c.kubeconfig("proxy"),
 	}
 	for path, text := range map[string]string{
-		"etc/containerd/fairlead.toml": containerdConfig, "etc/cni/net.d/10-fairlead-test.conflist": cni,
+		"etc/containerd/fairlead.toml": containerdConfig, cniFile: cni,
 		"etc/kubernetes/kubelet.yaml": kubeletConfig, "etc/kubernetes/proxy.yaml": proxyConfig,
 		"etc/resolv.conf": "nameserver " + controlPlaneIP + "\n", // nobody answers there
 	} {
+		if _, err := os.Stat(filepath.Join(n.dir, path)); err == nil && path == cniFile {
+			continue // somebody may have chained a plugin to it, before the power was gone
+		}
 		t, err := template.New(path).Option("missingkey=error").Parse(text)
 		if err != nil {
 			return err
@@ -196,7 +204,7 @@ func (n *Node) join(ctx context.Context, images ...string) error {
 	}
 	c := n.cluster
 	if err := n.start("kubelet", "--config=/etc/kubernetes/kubelet.yaml", "--kubeconfig="+c.kubeconfig(n.daemon("kubelet")),
-		"--hostname-override="+n.Name, "--node-ip="+n.IP, "--v=2",
+		"--hostname-override="+n.Name, "--node-ip="+c.families(n.IP, n.IP6), "--v=2",
 		fmt.Sprintf("--node-labels=topology.kubernetes.io/region=test,topology.kubernetes.io/zone=test-%d", n.Index)); err != nil {
 		return err
 	}
@@ -204,6 +212,14 @@ func (n *Node) join(ctx context.Context, images ...string) error {
 		return nil
 	}
 	return n.start("kube-proxy", "--config=/etc/kubernetes/proxy.yaml", "--v=2")
+}
+
+// families are one value for each family of addresses that the cluster has.
+func (c *Cluster) families(ip4, ip6 string) string {
+	if c.Options.DualStack {
+		return ip4 + "," + ip6
+	}
+	return ip4
 }
 
 // issue makes the kubelet's certificates.
