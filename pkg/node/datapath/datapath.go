@@ -9,8 +9,14 @@
 package datapath
 
 import (
+	"cmp"
 	"log/slog"
-	"net/netip"
+	"path/filepath"
+	"sync"
+
+	"github.com/cilium/ebpf"
+
+	"fairlead.io/fairlead/bpf"
 )
 
 // Config is what Open needs.
@@ -36,94 +42,60 @@ type Sizes struct {
 	Sets       uint32 // numbers below this; 8192
 	Rules      uint32 // 262144
 	Ranges     uint32 // 65536
+	Endpoints  uint32 // 1024
 	Flows      uint32 // 131072
 	Drops      uint32 // 16384
 	Events     uint32 // bytes, a power of two; 1 MiB
 }
 
+func (s Sizes) byMap() map[string]uint32 {
+	return map[string]uint32{
+		bpf.DatapathMapAddresses: cmp.Or(s.Addresses, 1<<16),
+		bpf.DatapathMapSubjects:  cmp.Or(s.Identities, 1<<16),
+		bpf.DatapathMapSets:      cmp.Or(s.Sets, 1<<13),
+		bpf.DatapathMapRules:     cmp.Or(s.Rules, 1<<18),
+		bpf.DatapathMapRanges:    cmp.Or(s.Ranges, 1<<16),
+		bpf.DatapathMapEndpoints: cmp.Or(s.Endpoints, 1<<10),
+		bpf.DatapathMapFlows:     cmp.Or(s.Flows, 1<<17),
+		bpf.DatapathMapFragments: 1 << 12,
+		bpf.DatapathMapDrops:     cmp.Or(s.Drops, 1<<14),
+		bpf.DatapathMapEvents:    cmp.Or(s.Events, 1<<20),
+	}
+}
+
 // Datapath is the programs and maps. Its methods are safe for concurrent use, but who writes one key from two goroutines does not
 // know which came last.
-type Datapath struct{}
+type Datapath struct {
+	dir      string
+	priority int32
+	log      *slog.Logger
+	adopted  bool
+	maps     *bpf.DatapathMaps
+	programs *bpf.DatapathPrograms
 
-// Open loads the programs and makes the maps, or adopts what is pinned. Of programs that are older or newer than this binary's,
-// those of Attach and AttachHost take the place, link by link.
-func Open(Config) (*Datapath, error) { return nil, errNotYet }
+	mu sync.Mutex // of links and the epoch
+}
+
+func (d *Datapath) links() string { return filepath.Join(d.dir, "links") }
 
 // Adopted tells whether the maps are those of an earlier run: what they hold is enforced. They are not when their layout or size has
 // changed; then everything has to be written before Attach and AttachHost have the new maps take the place of the old, whose links
 // enforce until then.
-func (d *Datapath) Adopted() bool { return false }
+func (d *Datapath) Adopted() bool { return d.adopted }
 
 // Close lets go of everything; the kernel goes on enforcing.
-func (d *Datapath) Close() error { return nil }
+func (d *Datapath) Close() error {
+	err := d.programs.Close()
+	return cmp.Or(err, d.maps.Close())
+}
 
-// Uninstall removes every trace: links, programs, maps and the directory.
-func Uninstall(dir string) error { return errNotYet }
-
-// PutAddress, DeleteAddress and Addresses: who has an address. IPv4 addresses are not mapped. What is deleted may be missing.
-func (d *Datapath) PutAddress(netip.Addr, Address) error              { return errNotYet }
-func (d *Datapath) DeleteAddress(netip.Addr) error                    { return errNotYet }
-func (d *Datapath) Addresses(fn func(netip.Addr, Address) bool) error { return errNotYet }
-
-// PutSubject has a Set hold for an identity, at once; 0 is none. Subjects gives those that have one.
-func (d *Datapath) PutSubject(identity, set uint32) error { return errNotYet }
-
-func (d *Datapath) DeleteSubject(identity uint32) error               { return d.PutSubject(identity, 0) }
-func (d *Datapath) Subjects(fn func(identity, set uint32) bool) error { return errNotYet }
-
-// PutParts says what of a Set is in use. DeleteParts forgets it: such a Set allows everything.
-func (d *Datapath) PutParts(set uint32, parts Parts) error { return errNotYet }
-
-func (d *Datapath) DeleteParts(set uint32) error                      { return d.PutParts(set, Parts{}) }
-func (d *Datapath) Parts(fn func(set uint32, parts Parts) bool) error { return errNotYet }
-
-// PutRules and DeleteRules write in the order that is given, in as few calls as can be. An error leaves some written.
-func (d *Datapath) PutRules([]Rule) error          { return errNotYet }
-func (d *Datapath) DeleteRules([]RuleKey) error    { return errNotYet }
-func (d *Datapath) Rules(fn func(Rule) bool) error { return errNotYet }
-
-// PutRanges and DeleteRanges are as PutRules and DeleteRules.
-func (d *Datapath) PutRanges([]Range) error          { return errNotYet }
-func (d *Datapath) DeleteRanges([]RangeKey) error    { return errNotYet }
-func (d *Datapath) Ranges(fn func(Range) bool) error { return errNotYet }
-
-// Bump has every flow that is known judged anew, on its next packet.
-func (d *Datapath) Bump() error { return errNotYet }
-
-// Settle returns when no program reads any more what was there before the call.
-func (d *Datapath) Settle() error { return errNotYet }
-
-// Attach has the policy of a pod enforced: the maps first, then the programs on the host's side of its veth, in the network namespace
-// of the calling thread. It replaces what is there without a gap. The pod's Addresses and its subject are put by their own calls.
-func (d *Datapath) Attach(Endpoint) error { return errNotYet }
-
-// Detach takes a pod out, whose interface may be gone.
-func (d *Datapath) Detach(ifindex uint32) error { return errNotYet }
-
-// Endpoints gives those that are attached.
-func (d *Datapath) Endpoints(fn func(Endpoint) bool) error { return errNotYet }
-
-// AttachHost has the programs of the netfilter hooks FORWARD, LOCAL_IN and LOCAL_OUT run, for IPv4 and IPv6, in the network namespace
-// of the calling thread. It replaces what is there without a gap.
-func (d *Datapath) AttachHost() error { return errNotYet }
-
-// Events is the ring buffer. One reader at a time.
-func (d *Datapath) Events() (*EventReader, error) { return nil, errNotYet }
-
-// EventReader reads events.
-type EventReader struct{}
-
-// Read waits for an event. It fails with os.ErrClosed after Close.
-func (r *EventReader) Read(*Event) error { return errNotYet }
-
-// Close ends Read.
-func (r *EventReader) Close() error { return nil }
-
-// Lost is how many events found no room in the ring buffer since the maps were made. What they were about is counted in Drops.
-func (d *Datapath) Lost() (uint64, error) { return 0, errNotYet }
-
-// Drops gives the counters, which only grow. Uncounted has what found no room in the map.
-func (d *Datapath) Drops(fn func(Drop) bool) error { return errNotYet }
-
-// ForgetDrops takes the counters of a Set away that is no more, and gives their last values.
-func (d *Datapath) ForgetDrops(set uint32) ([]Drop, error) { return nil, errNotYet }
+// mapOf gives each of the maps with its name, for what is done to all of them.
+func (d *Datapath) all() map[string]*ebpf.Map {
+	m := d.maps
+	return map[string]*ebpf.Map{
+		bpf.DatapathMapAddresses: m.Addresses, bpf.DatapathMapSubjects: m.Subjects, bpf.DatapathMapSets: m.Sets,
+		bpf.DatapathMapRules: m.Rules, bpf.DatapathMapRanges: m.Ranges, bpf.DatapathMapEndpoints: m.Endpoints,
+		bpf.DatapathMapFlows: m.Flows, bpf.DatapathMapFragments: m.Fragments, bpf.DatapathMapState: m.State,
+		bpf.DatapathMapDrops: m.Drops, bpf.DatapathMapCounters: m.Counters, bpf.DatapathMapEvents: m.Events,
+	}
+}

@@ -62,7 +62,7 @@ type Range struct {
 	Number uint32
 }
 
-// Parts are what of a Set is in use, by direction and family. The zero value allows everything.
+// Parts are what of a Set is in use, by direction and family. A Set of the zero value allows everything; one that was never put, nothing.
 type Parts [2][verdict.Families]Part
 
 // Part is what is in use: what is not is not looked up.

@@ -1,0 +1,189 @@
+//go:build ignore
+
+/* The programs. See README.md. */
+#include "flow.h"
+#include "spoof.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+/* These have types of their own in Go. */
+const struct event *unused_event __attribute__((unused));
+
+/* related tells whether the packet inside an ICMP error, which the receiver of the error has sent, is one of a flow that passes. */
+static __noinline int related(const struct bpf_dynptr *d, struct packet *p)
+{
+	struct packet in = { .six = p->six };
+	struct flow_key k;
+	__u32 zero = 0;
+	struct state *s;
+	struct flow *f;
+
+	if (parse(d, p->inner, &in, 1) || !same(&in.src, &p->dst))
+		return 0;
+	key(&k, &in);
+	f = bpf_map_lookup_elem(&flows, &k);
+	s = bpf_map_lookup_elem(&state, &zero);
+	return f && s && live(f, &in, clock()) && f->epoch == s->epoch;
+}
+
+/* enter judges a packet that has been parsed. */
+static __always_inline int enter(const struct bpf_dynptr *d, struct packet *p)
+{
+	if (p->error && related(d, p))
+		return PASSES;
+	return of_flow(p);
+}
+
+static __always_inline int a_pod(const union addr *a)
+{
+	struct address *known = bpf_map_lookup_elem(&addresses, a);
+
+	return known && known->ifindex;
+}
+
+/* tcx, on the host's side of a pod's veth: what the pod sends. What goes to the router is judged by netfilter, after DNAT. */
+SEC("tcx/ingress")
+int from_pod(struct __sk_buff *skb)
+{
+	struct packet p = { .hook = FROM_POD, .ifindex = skb->ifindex, .length = skb->len - 14 };
+	__u32 ifindex = skb->ifindex, identity, reason;
+	struct endpoint *e = bpf_map_lookup_elem(&endpoints, &ifindex);
+	__u8 *eth;
+	struct bpf_dynptr d;
+	__u16 type;
+
+	if (!e) {
+		refuse(&p, 0, NOT_CONFIGURED);
+		return TCX_DROP;
+	}
+	identity = e->identity;
+	bpf_dynptr_from_skb(skb, 0, &d);
+	eth = bpf_dynptr_slice(&d, 0, NULL, 14);
+	reason = INVALID_PACKET;
+	if (!eth)
+		goto refuse;
+	reason = INVALID_SOURCE_MAC;
+	if (!same_mac(eth + 6, e->mac))
+		goto refuse;
+	type = be16(eth + 12);
+	if (type == ETH_P_ARP) {
+		reason = spoofs_arp(&d, e);
+		if (reason)
+			goto refuse;
+		return TCX_NEXT;
+	}
+	reason = UNSUPPORTED_L3;
+	if (skb->vlan_present || (type != ETH_P_IP && type != ETH_P_IPV6))
+		goto refuse;
+	p.six = type == ETH_P_IPV6;
+	reason = parse(&d, 14, &p, 0);
+	if (reason)
+		goto refuse;
+	if (p.neighbour) {
+		reason = spoofs_neighbour(&d, e, &p);
+		if (reason)
+			goto refuse;
+		return TCX_NEXT;
+	}
+	reason = INVALID_SOURCE_IP;
+	if (!own(e, &p.src))
+		goto refuse;
+	if (same_mac(eth, e->router))
+		return TCX_NEXT;
+	return enter(&d, &p) == DROPS ? TCX_DROP : TCX_NEXT;
+refuse:
+	refuse(&p, identity, reason);
+	return TCX_DROP;
+}
+
+/* tcx, on the host's side of a pod's veth: what the pod is sent. Only what another port of its bridge has brought is not judged yet:
+ * what another pod has sent was judged there, and what the host has routed or sent, by netfilter. */
+SEC("tcx/egress")
+int to_pod(struct __sk_buff *skb)
+{
+	struct packet p = { .hook = TO_POD, .ifindex = skb->ifindex, .length = skb->len - 14 };
+	__u32 ifindex = skb->ifindex, from = skb->ingress_ifindex, reason;
+	struct endpoint *e = bpf_map_lookup_elem(&endpoints, &ifindex);
+	__u8 *eth;
+	struct bpf_dynptr d;
+	struct sk_buff *k;
+	__u16 type;
+
+	if (!e) {
+		refuse(&p, 0, NOT_CONFIGURED);
+		return TCX_DROP;
+	}
+	if (!from || !e->bridge || from == e->bridge || bpf_map_lookup_elem(&endpoints, &from))
+		return TCX_NEXT;
+	k = bpf_cast_to_kern_ctx(skb);
+	if (k->_skb_refdst) /* it has a route */
+		return TCX_NEXT;
+	bpf_dynptr_from_skb(skb, 0, &d);
+	eth = bpf_dynptr_slice(&d, 0, NULL, 14);
+	reason = INVALID_PACKET;
+	if (!eth)
+		goto refuse;
+	type = be16(eth + 12);
+	if (type == ETH_P_ARP)
+		return TCX_NEXT;
+	reason = UNSUPPORTED_L3;
+	if (type != ETH_P_IP && type != ETH_P_IPV6)
+		goto refuse;
+	p.six = type == ETH_P_IPV6;
+	reason = parse(&d, 14, &p, 0);
+	if (reason)
+		goto refuse;
+	if (p.neighbour)
+		return TCX_NEXT;
+	reason = INVALID_SOURCE_IP;
+	if (a_pod(&p.src)) /* of this node: it does not come from there */
+		goto refuse;
+	return enter(&d, &p) == DROPS ? TCX_DROP : TCX_NEXT;
+refuse:
+	refuse(&p, 0, reason);
+	return TCX_DROP;
+}
+
+enum { NFPROTO_IPV6 = 10 };
+
+/* hooked judges what the host routes, receives or sends. */
+static __always_inline int hooked(struct bpf_nf_ctx *ctx, __u32 hook)
+{
+	struct sk_buff *skb = ctx->skb;
+	struct packet p = { .hook = hook, .length = skb->len };
+	struct bpf_dynptr d;
+	__u32 reason;
+
+	p.six = ctx->state->pf == NFPROTO_IPV6;
+	p.host = hook == LOCAL_OUT ? SOURCE : hook == LOCAL_IN ? DESTINATION : NEITHER;
+	p.ifindex = hook == LOCAL_OUT ? ctx->state->out->ifindex : ctx->state->in->ifindex;
+	bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &d);
+	reason = parse(&d, 0, &p, 0);
+	if (reason) {
+		if (!a_pod(&p.src) && !a_pod(&p.dst))
+			return NF_ACCEPT;
+		refuse(&p, 0, reason);
+		return NF_DROP;
+	}
+	if (p.neighbour && hook != FORWARD)
+		return NF_ACCEPT;
+	return enter(&d, &p) == DROPS ? NF_DROP : NF_ACCEPT;
+}
+
+SEC("netfilter")
+int forward(struct bpf_nf_ctx *ctx)
+{
+	return hooked(ctx, FORWARD);
+}
+
+SEC("netfilter")
+int local_in(struct bpf_nf_ctx *ctx)
+{
+	return hooked(ctx, LOCAL_IN);
+}
+
+SEC("netfilter")
+int local_out(struct bpf_nf_ctx *ctx)
+{
+	return hooked(ctx, LOCAL_OUT);
+}

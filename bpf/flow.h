@@ -1,0 +1,169 @@
+/* Flows: one answer for all packets of a connection, both ways, until policy changes. */
+#pragma once
+
+#include "judge.h"
+
+/* In units of 2^30 ns. A TCP connection has no limit of its own: what comes after it without a SYN opens nothing. */
+enum { DATAGRAMS_IDLE = 120, ICMP_IDLE = 30, CLOSED_IDLE = 60 };
+enum { EPHEMERAL = 32768 }; /* where Linux begins to take ports for who connects */
+
+static __always_inline __u32 clock(void)
+{
+	return bpf_ktime_get_ns() >> 30;
+}
+
+/* key makes the key of a packet's flow, and tells whether its sender is the high side. */
+static __always_inline __u32 key(struct flow_key *k, const struct packet *p)
+{
+	__u16 sport = p->sport, dport = p->dport;
+	__u32 high;
+
+	k->protocol = p->protocol;
+	k->apart = 0;
+	k->pad = 0;
+	if (p->echo) {
+		dport = sport;
+	} else if (p->icmp) {
+		k->apart = 1;
+		sport = dport;
+	}
+	if (p->src.q[0] != p->dst.q[0])
+		high = p->src.q[0] > p->dst.q[0];
+	else if (p->src.q[1] != p->dst.q[1])
+		high = p->src.q[1] > p->dst.q[1];
+	else
+		high = sport > dport;
+	k->low = high ? p->dst : p->src;
+	k->high = high ? p->src : p->dst;
+	k->low_port = high ? dport : sport;
+	k->high_port = high ? sport : dport;
+	return high;
+}
+
+static __always_inline int live(const struct flow *f, const struct packet *p, __u32 now)
+{
+	__u32 idle = now - f->seen;
+
+	if (f->flags & CLOSED)
+		return idle <= CLOSED_IDLE;
+	if (p->protocol == TCP)
+		return 1;
+	return idle <= (p->icmp ? ICMP_IDLE : DATAGRAMS_IDLE);
+}
+
+/* starter tells whether the high side has started a flow that is not known. Only a connection's first packets say so; of others it
+ * is guessed by who has a port that is taken at random. They open nothing: who has no such connection answers with a reset. */
+static __always_inline __u32 starter(const struct packet *p, __u32 high)
+{
+	int source, destination;
+
+	if (p->protocol != TCP && p->protocol != SCTP)
+		return high;
+	if (p->opens)
+		return p->opens == OPENS ? high : !high;
+	source = p->sport >= EPHEMERAL;
+	destination = p->dport >= EPHEMERAL;
+	return destination && !source ? !high : high;
+}
+
+/* anew judges a packet whose flow has no answer of this epoch. It is put back as it was. */
+__noinline int anew(struct packet *p, struct flow_key *k, __u32 high, __u32 now)
+{
+	__u32 zero = 0, epoch, audit, known, by, again;
+	struct flow *old, f = {};
+	struct answer a = {};
+	struct state *s;
+
+	if (!p || !k)
+		return DROPS;
+	s = bpf_map_lookup_elem(&state, &zero);
+	if (!s)
+		return DROPS;
+	high &= 1;
+	epoch = s->epoch; /* before anything is looked up: what changes from here on is of the next */
+	audit = s->flags & AUDIT;
+	old = bpf_map_lookup_elem(&flows, k);
+	known = old && live(old, p, now);
+	by = known && p->opens != OPENS ? !!(old->flags & BY_HIGH) : starter(p, high);
+	again = known && !(old->flags & CLOSED) && by == !!(old->flags & BY_HIGH);
+	a.reply = by != high;
+	a.established = again && p->opens != OPENS;
+
+	if (a.reply)
+		turn(p);
+	judge(p, &a, audit);
+	if (a.reply)
+		turn(p);
+	if (a.verdict == NOT_OURS)
+		return NOT_OURS;
+	if (a.verdict == DROPS) {
+		tell(p, &a, FLOW_DENIED);
+		return DROPS;
+	}
+	f.epoch = epoch;
+	f.seen = now;
+	f.flags = (by ? BY_HIGH : 0) | (a.verdict == PASSES_AUDITED ? AUDITED : 0);
+	if (known && p->opens != OPENS)
+		f.flags |= old->flags & (LOW_ENDED | HIGH_ENDED | CLOSED);
+	bpf_map_update_elem(&flows, k, &f, BPF_ANY);
+	if (!again && !(known && p->opens != OPENS))
+		tell(p, &a, a.verdict == PASSES_AUDITED ? FLOW_AUDITED : FLOW_NEW);
+	return a.verdict;
+}
+
+/* end takes note of a FIN, a RST and their like. */
+__noinline int end(struct packet *p, struct flow_key *k, __u32 high)
+{
+	struct address *known;
+	struct answer a = {};
+	__u32 now, before;
+	struct flow *f;
+
+	if (!p || !k)
+		return 0;
+	f = bpf_map_lookup_elem(&flows, k);
+	if (!f)
+		return 0;
+	now = p->ends == RESETS ? LOW_ENDED | HIGH_ENDED : high ? HIGH_ENDED : LOW_ENDED;
+	before = __sync_fetch_and_or(&f->flags, now);
+	if (((before | now) & (LOW_ENDED | HIGH_ENDED)) != (LOW_ENDED | HIGH_ENDED))
+		return 0;
+	before = __sync_fetch_and_or(&f->flags, CLOSED);
+	if (before & CLOSED)
+		return 0;
+	a.reply = !!(before & BY_HIGH) != !!high;
+	a.established = 1;
+	known = bpf_map_lookup_elem(&addresses, a.reply ? &p->dst : &p->src);
+	if (known)
+		a.src_identity = known->identity;
+	known = bpf_map_lookup_elem(&addresses, a.reply ? &p->src : &p->dst);
+	if (known)
+		a.dst_identity = known->identity;
+	tell(p, &a, FLOW_CLOSED);
+	return 0;
+}
+
+/* of_flow tells whether a packet passes: by its flow's answer, else judged. */
+static __always_inline int of_flow(struct packet *p)
+{
+	__u32 zero = 0, now = clock(), high;
+	struct state *s = bpf_map_lookup_elem(&state, &zero);
+	struct flow_key k;
+	struct flow *f;
+	int v = PASSES;
+
+	if (!s)
+		return DROPS;
+	high = key(&k, p);
+	f = bpf_map_lookup_elem(&flows, &k);
+	/* Who opens is judged, unless it pings on. */
+	if (f && f->epoch == s->epoch && live(f, p, now) && (p->opens != OPENS || (p->icmp && high == !!(f->flags & BY_HIGH)))) {
+		if (f->seen != now)
+			f->seen = now;
+	} else {
+		v = anew(p, &k, high, now);
+	}
+	if (p->ends && (v == PASSES || v == PASSES_AUDITED))
+		end(p, &k, high);
+	return v;
+}

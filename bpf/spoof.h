@@ -1,0 +1,60 @@
+/* What a pod may not pretend. */
+#pragma once
+
+#include "parse.h"
+
+static __always_inline int same_mac(const __u8 *a, const __u8 *b)
+{
+	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3] && a[4] == b[4] && a[5] == b[5];
+}
+
+static __always_inline int own(const struct endpoint *e, const union addr *a)
+{
+	for (int i = 0; i < 4; i++)
+		if (same(&e->addresses[i], a))
+			return a->q[0] || a->q[1];
+	return 0;
+}
+
+static __always_inline int unspecified(const union addr *a)
+{
+	return !a->q[0] && !a->q[1];
+}
+
+static __always_inline int link_local(const union addr *a)
+{
+	return a->b[0] == 0xfe && (a->b[1] & 0xc0) == 0x80;
+}
+
+/* spoofs_arp: who speaks of an address that is not the pod's. RFC 826; a probe (RFC 5227) says nothing of its sender. */
+static __always_inline int spoofs_arp(const struct bpf_dynptr *d, const struct endpoint *e)
+{
+	__u8 buffer[28], *h = bpf_dynptr_slice(d, 14, buffer, 28);
+	union addr a;
+
+	if (!h || be16(h) != 1 || be16(h + 2) != ETH_P_IP || h[4] != 6 || h[5] != 4)
+		return INVALID_PACKET;
+	if (!same_mac(h + 8, e->mac))
+		return INVALID_SOURCE_MAC;
+	copy4(&a, h + 14);
+	return own(e, &a) || !a.w[3] ? 0 : INVALID_SOURCE_IP;
+}
+
+/* spoofs_neighbour: RFC 4861 and multicast listeners, which speak from addresses of the link too. */
+static __always_inline int spoofs_neighbour(const struct bpf_dynptr *d, const struct endpoint *e, const struct packet *p)
+{
+	__u8 type = p->dport >> 8, buffer[16], *h;
+	union addr target;
+
+	if (!own(e, &p->src) && !link_local(&p->src) && !unspecified(&p->src))
+		return INVALID_SOURCE_IP;
+	if (type == ROUTER_ADVERT || type == REDIRECT_V6)
+		return FORBIDDEN_ICMPV6;
+	if (type != NEIGHBOUR_ADVERT)
+		return 0;
+	h = bpf_dynptr_slice(d, 14 + 40 + 8, buffer, 16);
+	if (!h)
+		return INVALID_PACKET;
+	__builtin_memcpy(&target, h, 16);
+	return own(e, &target) || link_local(&target) ? 0 : FORBIDDEN_ICMPV6;
+}

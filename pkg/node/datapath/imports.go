@@ -1,5 +1,0 @@
-package datapath
-
-import "github.com/cilium/ebpf"
-
-var _ = ebpf.Hash

@@ -1,0 +1,166 @@
+package datapath
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/rlimit"
+	"golang.org/x/sys/unix"
+
+	"fairlead.io/fairlead/bpf"
+)
+
+// layout is counted up when a map's bytes mean something else though its sizes are the same.
+const layout = 1
+
+// Open loads the programs and makes the maps, or adopts what is pinned. Of programs that are older or newer than this binary's,
+// those of Attach and AttachHost take the place, link by link.
+func Open(c Config) (*Datapath, error) {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	d := &Datapath{dir: c.Dir, priority: cmp.Or(c.Priority, DefaultPriority), log: c.Log}
+	if err := prepare(d.links()); err != nil {
+		return nil, err
+	}
+	if err := rlimit.RemoveMemlock(); err != nil {
+		c.Log.Debug("The limit of locked memory stays.", "error", err) // kernels after 5.11 do not count so
+	}
+	spec, err := bpf.LoadDatapath()
+	if err != nil {
+		return nil, fmt.Errorf("read programs: %w", err)
+	}
+	shape(spec, c.Sizes)
+	maps, err := d.pinMaps(spec)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.load(spec, maps); err != nil {
+		return nil, err
+	}
+	if d.adopted, err = d.enforces(); err == nil {
+		err = d.setState(func(s *bpf.DatapathState) {
+			s.Epoch++
+			if s.Flags = 0; c.Audit {
+				s.Flags = 1
+			}
+		})
+	}
+	if err != nil {
+		_ = d.Close()
+		return nil, err
+	}
+	return d, nil
+}
+
+// shape leaves in a spec what is loaded, with the sizes wanted.
+func shape(spec *ebpf.CollectionSpec, sizes Sizes) {
+	// It is there only to have a type of its own in Go.
+	delete(spec.Maps, ".bss")
+	delete(spec.Variables, bpf.DatapathVarUnusedEvent)
+	for name, n := range sizes.byMap() {
+		spec.Maps[name].MaxEntries = n
+	}
+	for _, m := range spec.Maps {
+		m.Pinning = ebpf.PinByName
+	}
+}
+
+// generation names maps that are of one layout.
+func generation(spec *ebpf.CollectionSpec) string {
+	var lines []string
+	for name, m := range spec.Maps {
+		lines = append(lines, fmt.Sprint(name, m.Type, m.KeySize, m.ValueSize, m.MaxEntries, m.Flags))
+	}
+	slices.Sort(lines)
+	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
+	return fmt.Sprintf("maps-%d-%s", layout, hex.EncodeToString(sum[:6]))
+}
+
+// pinMaps gives the directory of the maps, and takes those of other layouts away, which live on in the links that use them.
+func (d *Datapath) pinMaps(spec *ebpf.CollectionSpec) (string, error) {
+	name := generation(spec)
+	rows, err := os.ReadDir(d.dir)
+	if err != nil {
+		return "", fmt.Errorf("list %s: %w", d.dir, err)
+	}
+	for _, r := range rows {
+		if strings.HasPrefix(r.Name(), "maps-") && r.Name() != name {
+			d.log.Info("The maps have another layout: they are made anew.", "old", r.Name(), "new", name)
+			if err := os.RemoveAll(filepath.Join(d.dir, r.Name())); err != nil {
+				return "", fmt.Errorf("unpin old maps: %w", err)
+			}
+		}
+	}
+	dir := filepath.Join(d.dir, name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make directory of maps: %w", err)
+	}
+	return dir, nil
+}
+
+func (d *Datapath) load(spec *ebpf.CollectionSpec, maps string) error {
+	// LoadAndAssign wants what the spec no longer has; the parts are assigned by themselves.
+	var o struct {
+		bpf.DatapathMaps
+		bpf.DatapathPrograms
+	}
+	if err := spec.LoadAndAssign(&o, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: maps}}); err != nil {
+		var verifier *ebpf.VerifierError
+		if errors.As(err, &verifier) {
+			d.log.Debug("The kernel refuses a program.", "log", fmt.Sprintf("%+v", verifier))
+		}
+		if lacks := Probe(); lacks != nil {
+			return lacks
+		}
+		return fmt.Errorf("load programs: %w", err)
+	}
+	d.maps, d.programs = &o.DatapathMaps, &o.DatapathPrograms
+	return nil
+}
+
+// prepare makes the directories, in a bpffs.
+func prepare(links string) error {
+	if err := os.MkdirAll(links, 0o700); err != nil {
+		return fmt.Errorf("make directory: %w", err)
+	}
+	return inBPFFS(links)
+}
+
+func inBPFFS(dir string) error {
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		return fmt.Errorf("look at %s: %w", dir, err)
+	}
+	if s.Type != unix.BPF_FS_MAGIC {
+		return fmt.Errorf("%s is %w: run mount -t bpf bpf <directory>", dir, ErrBPFFS)
+	}
+	return nil
+}
+
+// Uninstall removes every trace: links, programs, maps and the directory.
+func Uninstall(dir string) error {
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err := inBPFFS(dir); err != nil {
+		return err
+	}
+	// Links first: a program without its maps would drop.
+	for _, part := range []string{filepath.Join(dir, "links"), dir} {
+		if err := os.RemoveAll(part); err != nil {
+			return fmt.Errorf("uninstall: %w", err)
+		}
+	}
+	return nil
+}
