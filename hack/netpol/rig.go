@@ -187,8 +187,14 @@ func (r *rig) suite(ctx context.Context, name string) (result, error) {
 	lines := bufio.NewReader(reader)
 	for {
 		line, err := lines.ReadString('\n')
-		for _, c := range p.line(strings.TrimRight(line, "\r\n")) {
-			c.Seconds = time.Since(last).Round(100 * time.Millisecond).Seconds()
+		c, begun := p.line(strings.TrimRight(line, "\r\n"))
+		if begun != "" {
+			fmt.Printf("[%s, %s, %s] %d: %s\n", r.cni, r.proxy, name, p.total(), begun)
+		}
+		if c.Name != "" {
+			if c.Seconds == 0 {
+				c.Seconds = time.Since(last).Round(100 * time.Millisecond).Seconds()
+			}
 			last = time.Now()
 			out.Cases = append(out.Cases, c)
 			fmt.Printf("[%s, %s, %s] %d of %d: %s: %s\n", r.cni, r.proxy, name, len(out.Cases), p.total(), c.outcome(), c.Name)

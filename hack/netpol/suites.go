@@ -31,9 +31,9 @@ type suite struct {
 	finish  func(base string, out *result) error
 }
 
-// parser reads lines, and gives the cases that they end.
+// parser reads lines, and gives the case that a line ends (its name is empty otherwise), or the name of one that it begins.
 type parser interface {
-	line(s string) []Case
+	line(s string) (ended Case, begun string)
 	total() int // 0 while it is not known
 }
 
@@ -83,7 +83,7 @@ type cyclonusParser struct {
 
 var cyclonusTotal = regexp.MustCompile(`^testing (\d+) cases$`)
 
-func (p *cyclonusParser) line(s string) []Case {
+func (p *cyclonusParser) line(s string) (ended Case, begun string) {
 	if m := cyclonusTotal.FindStringSubmatch(s); m != nil {
 		p.cases, _ = strconv.Atoi(m[1])
 	}
@@ -94,9 +94,9 @@ func (p *cyclonusParser) line(s string) []Case {
 		p.failed = true
 	}
 	if strings.HasPrefix(s, "finished policy #") {
-		return []Case{{Name: p.name, Passed: !p.failed}}
+		ended = Case{Name: p.name, Passed: !p.failed}
 	}
-	return nil
+	return ended, ""
 }
 
 func (p *cyclonusParser) total() int { return p.cases }
@@ -109,25 +109,27 @@ func policyAPI(ctx context.Context, r *rig, base string) (*exec.Cmd, error) {
 	}
 	return r.inside(ctx, "network-policy-api-"+policyAPIVersion, "-test.v", "-test.timeout=2h", "-test.run="+run, "-all-features",
 		"-conformance-profiles=ClusterNetworkPolicy", "-organization=fairlead", "-project=fairlead", "-url=https://fairlead.io",
-		"-version="+checkout(ctx), "-contact=fairlead", "-report-output="+base+".yaml", "-cleanup-base-resources=true")
+		"-version="+checkout(ctx), "-contact=fairlead", "-additional-info=make netpol", "-report-output="+base+".yaml", "-cleanup-base-resources=true")
 }
 
-// goTestParser reads the output of `go test -v`; the cases are what the one test of the suite runs.
+// goTestParser reads the output of `go test -v`; the cases are what the one test of the suite runs. Their outcomes come at its end.
 type goTestParser struct{ begun int }
 
 var (
-	goTestBegin = regexp.MustCompile(`^=== RUN +[^/]+/[^/ ]+$`)
-	goTestCase  = regexp.MustCompile(`^ {4}--- (PASS|FAIL|SKIP): [^/]+/([^/ ]+) \(`)
+	goTestBegin = regexp.MustCompile(`^=== RUN +[^/]+/([^/ ]+)$`)
+	goTestCase  = regexp.MustCompile(`^ {4}--- (PASS|FAIL|SKIP): [^/]+/([^/ ]+) \(([\d.]+)s\)`)
 )
 
-func (p *goTestParser) line(s string) []Case {
-	if goTestBegin.MatchString(s) {
+func (p *goTestParser) line(s string) (ended Case, begun string) {
+	if m := goTestBegin.FindStringSubmatch(s); m != nil {
 		p.begun++
+		begun = m[1]
 	}
 	if m := goTestCase.FindStringSubmatch(s); m != nil {
-		return []Case{{Name: m[2], Passed: m[1] == "PASS", Skipped: m[1] == "SKIP"}}
+		ended = Case{Name: m[2], Passed: m[1] == "PASS", Skipped: m[1] == "SKIP"}
+		ended.Seconds, _ = strconv.ParseFloat(m[3], 64)
 	}
-	return nil
+	return ended, begun
 }
 
 func (p *goTestParser) total() int { return p.begun }
@@ -159,19 +161,19 @@ var (
 	ginkgoEnd   = regexp.MustCompile(`^• (\[[A-Z ]+\] )?\[[\d.]+ seconds\]`)
 )
 
-func (p *ginkgoParser) line(s string) []Case {
+func (p *ginkgoParser) line(s string) (ended Case, begun string) {
 	after := p.rule
 	p.rule = strings.HasPrefix(s, "------------------------------")
 	if m := ginkgoTotal.FindStringSubmatch(s); m != nil {
 		p.cases, _ = strconv.Atoi(m[1])
 	}
 	if m := ginkgoEnd.FindStringSubmatch(s); m != nil {
-		return []Case{{Name: p.name, Passed: m[1] == ""}}
+		return Case{Name: p.name, Passed: m[1] == ""}, ""
 	}
 	if after && strings.HasPrefix(s, "[") {
 		p.name = s
 	}
-	return nil
+	return ended, ""
 }
 
 func (p *ginkgoParser) total() int { return p.cases }
