@@ -7,4 +7,8 @@ const (
 	GatewayAPIGroup = "gateway.networking.k8s.io"
 	DiscoveryGroup  = "discovery.k8s.io"
 	NetworkingGroup = "networking.k8s.io"
+	// NetworkPolicyGroup is that of the Network Policy API.
+	NetworkPolicyGroup = "policy.networking.k8s.io"
+	CiliumGroup        = "cilium.io"
+	IstioSecurityGroup = "security.istio.io"
 )

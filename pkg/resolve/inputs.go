@@ -3,7 +3,9 @@ package resolve
 import (
 	networkingv1 "k8s.io/api/networking/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
+	ciliumv2 "fairlead.io/fairlead/api/cilium/v2"
 	"fairlead.io/fairlead/api/v1alpha1"
 	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/source"
@@ -23,6 +25,11 @@ type (
 	// ServerGateway is the Gateway of fairlead.io and networking.istio.io: servers behind a selector.
 	ServerGateway = model.Object[v1alpha1.GatewaySpec]
 	NetworkPolicy = model.Object[networkingv1.NetworkPolicySpec]
+
+	ClusterNetworkPolicy = model.Object[policyv1alpha2.ClusterNetworkPolicySpec]
+	// CiliumPolicy is a CiliumNetworkPolicy or a CiliumClusterwideNetworkPolicy.
+	CiliumPolicy        = model.Object[ciliumv2.Rules]
+	AuthorizationPolicy = model.Object[v1alpha1.AuthorizationPolicySpec]
 )
 
 // Inputs are the source tables: one a kind, keyed by ObjectKey.
@@ -45,6 +52,12 @@ type Inputs struct {
 	ServerGateways   *table.Source[*ServerGateway]
 	Sidecars         *table.Source[*Sidecar]
 	NetworkPolicies  *table.Source[*NetworkPolicy]
+
+	ClusterNetworkPolicies           *table.Source[*ClusterNetworkPolicy]
+	CiliumNetworkPolicies            *table.Source[*CiliumPolicy]
+	CiliumClusterwideNetworkPolicies *table.Source[*CiliumPolicy]
+	AuthorizationPolicies            *table.Source[*AuthorizationPolicy]
+
 	// TrustBundles come from the authority, by trust domain.
 	TrustBundles *table.Source[*model.TrustBundle]
 
@@ -73,7 +86,13 @@ func NewInputs(e *table.Engine) *Inputs {
 		ServerGateways:   newSource[*ServerGateway](e, "servergateways"),
 		Sidecars:         newSource[*Sidecar](e, "sidecar objects"),
 		NetworkPolicies:  newSource[*NetworkPolicy](e, "networkpolicies", table.Urgent()),
-		TrustBundles:     newSource[*model.TrustBundle](e, "trustbundles"),
+
+		ClusterNetworkPolicies:           newSource[*ClusterNetworkPolicy](e, "clusternetworkpolicies", table.Urgent()),
+		CiliumNetworkPolicies:            newSource[*CiliumPolicy](e, "ciliumnetworkpolicies", table.Urgent()),
+		CiliumClusterwideNetworkPolicies: newSource[*CiliumPolicy](e, "ciliumclusterwidenetworkpolicies", table.Urgent()),
+		AuthorizationPolicies:            newSource[*AuthorizationPolicy](e, "authorizationpolicies", table.Urgent()),
+
+		TrustBundles: newSource[*model.TrustBundle](e, "trustbundles"),
 	}
 }
 
@@ -91,7 +110,7 @@ func newSource[V object](e *table.Engine, name string, opts ...table.Option) *ta
 // ObjectKey is the key of an object in its source table. The same kind of another group than ours carries the group, as
 // fairlead.io and networking.istio.io objects of one name may exist side by side.
 func ObjectKey(r model.Ref) string {
-	if r.Group == model.IstioGroup {
+	if r.Group == model.IstioGroup || r.Group == model.IstioSecurityGroup {
 		return r.Key() + "@istio"
 	}
 	return r.Key()
@@ -140,8 +159,24 @@ func (in *Inputs) put(b *table.Batch, u source.Update) {
 		set(b, in.HTTPRoutes, u)
 	case model.GatewayAPIGroup + "/ReferenceGrant":
 		set(b, in.ReferenceGrants, u)
-	case model.NetworkingGroup + "/NetworkPolicy":
+	default:
+		in.putPolicy(b, u)
+	}
+}
+
+// putPolicy writes an update of a kind of policy.
+func (in *Inputs) putPolicy(b *table.Batch, u source.Update) {
+	switch u.Ref.Kind {
+	case "NetworkPolicy":
 		set(b, in.NetworkPolicies, u)
+	case "ClusterNetworkPolicy":
+		set(b, in.ClusterNetworkPolicies, u)
+	case "CiliumNetworkPolicy":
+		set(b, in.CiliumNetworkPolicies, u)
+	case "CiliumClusterwideNetworkPolicy":
+		set(b, in.CiliumClusterwideNetworkPolicies, u)
+	case "AuthorizationPolicy":
+		set(b, in.AuthorizationPolicies, u)
 	default:
 		in.putTraffic(b, u)
 	}

@@ -56,8 +56,11 @@ func New(e *table.Engine, cfg Config) *Resolved {
 }
 
 func newVerdicts(e *table.Engine, cfg Config, in *Inputs) *policy.Tables {
-	return policy.New(e, policy.Config{TrustDomain: cfg.TrustDomain, Labels: cfg.Labels}, policy.Inputs{
-		Namespaces: in.Namespaces, Nodes: in.Nodes, Pods: in.Pods, EndpointSlices: in.EndpointSlices,
-		NetworkPolicies: in.NetworkPolicies,
+	own := policy.Config{TrustDomain: cfg.TrustDomain, RootNamespace: cfg.RootNamespace, Labels: cfg.Labels}
+	return policy.New(e, own, policy.Inputs{
+		Namespaces: in.Namespaces, Nodes: in.Nodes, Pods: in.Pods, Services: in.Services, EndpointSlices: in.EndpointSlices,
+		NetworkPolicies: in.NetworkPolicies, ClusterNetworkPolicies: in.ClusterNetworkPolicies,
+		CiliumNetworkPolicies: in.CiliumNetworkPolicies, CiliumClusterwideNetworkPolicies: in.CiliumClusterwideNetworkPolicies,
+		AuthorizationPolicies: in.AuthorizationPolicies,
 	})
 }

@@ -1,9 +1,8 @@
 package policy
 
 import (
-	"fmt"
+	"cmp"
 	"reflect"
-	"slices"
 	"strings"
 
 	"fairlead.io/fairlead/pkg/model"
@@ -11,12 +10,27 @@ import (
 	"fairlead.io/fairlead/pkg/verdict"
 )
 
-// Compiled is a Policy in the words of the wire, as far as it does not depend on whom it selects.
-type Compiled struct {
-	*Policy
-	// lowered are the rules; selectors those that they name, by PeerSet.
-	lowered   []lowered
+// Object is what one object says in the words of the wire, as far as it does not depend on whom it selects.
+type Object struct {
+	Ref        model.Ref
+	UID        string
+	Generation int64
+	// Issues are what its reader found, Notes what its compiler did.
+	Issues []model.FieldIssue
+	Notes  []Note
+
+	clauses []clause
+	// selectors are those that the rules name, by PeerSet.
 	selectors map[string]*Selector
+}
+
+// clause is one Policy of an object.
+type clause struct {
+	ref      model.Ref
+	subjects []Selector
+	isolates [2][verdict.Families]bool
+	audit    bool
+	rules    []lowered
 }
 
 // lowered is a rule whose rank and whose ports by name the subject decides.
@@ -32,152 +46,141 @@ const AuditAnnotation = "fairlead.io/audit"
 // compilers are the kinds: where their objects come from, and what each is made of.
 type compilers struct {
 	triggers []table.Trigger
-	byKind   map[string]func(r *table.Reader, key string) (*Policy, bool) // by "<group>/<Kind>/"
+	byKind   map[string]func(r *table.Reader, key string) (*model.Meta, []*Policy) // by "<group>/<Kind>/"
 }
 
-func newPolicies(e *table.Engine, cfg Config, in Inputs, ids *identities) *table.Derived[*Compiled] {
-	c := &compilers{byKind: map[string]func(*table.Reader, string) (*Policy, bool){}}
-	compiles(c, in.NetworkPolicies, model.NetworkingGroup, "NetworkPolicy", NetworkPolicy)
-	return table.NewDerived(e, "policies of L3 and L4", func(r *table.Reader, key string) (*Compiled, bool) {
+func newPolicies(e *table.Engine, cfg Config, in Inputs, ids *identities, services *services) *table.Derived[*Object] {
+	c := &compilers{byKind: map[string]func(*table.Reader, string) (*model.Meta, []*Policy){}}
+	declareKinds(c, cfg, in)
+	return table.NewDerived(e, "policies of L3 and L4", func(r *table.Reader, key string) (*Object, bool) {
 		cut := strings.Index(key, "/")
 		cut += 1 + strings.Index(key[cut+1:], "/")
-		p, ok := c.byKind[key[:cut+1]](r, key[cut+1:])
-		if !ok {
+		m, policies := c.byKind[key[:cut+1]](r, key[cut+1:])
+		if m == nil {
 			return nil, false
 		}
-		return lower(r, ids, closed(p, cfg.Labels)), true
-	}, c.triggers, table.UrgentStage(), table.Equal(func(a, b *Compiled) bool { return reflect.DeepEqual(a, b) }))
-}
-
-// compiles adds a kind.
-func compiles[S any](c *compilers, objects *table.Source[*model.Object[S]], group, kind string, compile func(*model.Object[S]) *Policy) {
-	prefix := group + "/" + kind + "/"
-	c.triggers = append(c.triggers, table.NewIndex(objects, "policies of "+kind+"."+group, func(key string, _ *model.Object[S]) []string {
-		return []string{prefix + key}
-	}))
-	c.byKind[prefix] = func(r *table.Reader, key string) (*Policy, bool) {
-		o, ok := table.Get(r, objects, key)
-		if !ok {
-			return nil, false
-		}
-		p := compile(o)
-		p.Audit = p.Audit || o.Annotations[AuditAnnotation] == "true"
-		return p, true
-	}
-}
-
-// closed refuses selectors by labels that do not count: what would be denied stays so, and what would be allowed is not.
-func closed(p *Policy, f verdict.Filter) *Policy {
-	out := *p
-	out.Notes = slices.Clone(p.Notes)
-	refuse := func(where string, labels []string) {
-		out.Notes = append(out.Notes, Note{
-			Refused: true, Reason: "UnsupportedValue", Path: where,
-			Message: fmt.Sprintf("pods cannot be selected by the label %s, which is not a part of their identity (--identity-labels-without); nothing is allowed by it", strings.Join(labels, ", ")),
-		})
-	}
-	blind := false
-	out.Subjects = nil
-	for i := range p.Subjects {
-		s := p.Subjects[i].plain()
-		if labels := s.hidden(f); len(labels) > 0 {
-			refuse("spec", labels)
-			s, blind = s.without(labels), true
-		}
-		out.Subjects = append(out.Subjects, *s)
-	}
-	out.Rules = nil
-	for _, rule := range p.Rules {
-		if blind && rule.Action != verdict.Deny && rule.Name != "" {
-			continue // more would be allowed than the author meant; what its kind always allows is no rule of the author's
-		}
-		peers := rule.Peers
-		rule.Peers = nil
-		for _, peer := range peers {
-			if peer.Pods != nil {
-				s := peer.Pods.plain()
-				if labels := s.hidden(f); len(labels) > 0 {
-					refuse(rule.Name, labels)
-					if rule.Action != verdict.Deny {
-						continue
-					}
-					s = s.without(labels)
-				}
-				peer.Pods = s
-			}
-			rule.Peers = append(rule.Peers, peer)
-		}
-		out.Rules = append(out.Rules, rule)
-	}
-	return &out
-}
-
-// lower puts the rules into the words of the wire.
-func lower(r *table.Reader, ids *identities, p *Policy) *Compiled {
-	out := &Compiled{Policy: p, selectors: map[string]*Selector{}}
-	for i := range p.Rules {
-		rule := &p.Rules[i]
-		base := lowered{priority: rule.Priority, Rule: verdict.Rule{
-			Direction: rule.Direction, Family: rule.Family, Tier: rule.Tier, Action: rule.Action, Ports: rule.Ports,
-			Origin: originOf(p.Ref, rule.Name),
+		l := &lowering{r: r, ids: ids, services: services, out: &Object{
+			Ref: m.Ref, UID: m.UID, Generation: m.Generation, Issues: m.Issues, selectors: map[string]*Selector{},
 		}}
-		if rule.Direction == verdict.Ingress {
-			base.named = rule.Named
+		for _, p := range policies {
+			p = closed(p, cfg.Labels)
+			p.Audit = p.Audit || m.Annotations[AuditAnnotation] == "true"
+			l.policy(p)
 		}
-		for _, peer := range rule.Peers {
-			base.Peers = append(base.Peers, out.peers(peer)...)
-		}
-		if len(base.Peers) > 0 && len(base.Ports)+len(base.named) > 0 {
-			out.lowered = append(out.lowered, base)
-		}
-		if rule.Direction == verdict.Egress {
-			for _, named := range rule.Named {
-				out.egress(r, ids, base, rule.Peers, named)
+		return l.out, true
+	}, c.triggers, table.UrgentStage(), table.Equal(func(a, b *Object) bool { return reflect.DeepEqual(a, b) }))
+}
+
+// compiles adds a kind by the tables of its groups, in which a key may belong to any of them.
+func compiles[S any](c *compilers, e *table.Source[*model.Object[S]], compile func(*model.Object[S]) []*Policy, kinds ...model.Ref) {
+	for _, kind := range kinds {
+		prefix := kind.Group + "/" + kind.Kind + "/"
+		c.triggers = append(c.triggers, table.NewIndex(e, "policies of "+kind.Kind+"."+kind.Group, func(key string, o *model.Object[S]) []string {
+			if o.Ref.Group != kind.Group || o.Ref.Kind != kind.Kind {
+				return nil
 			}
+			return []string{prefix + key}
+		}))
+		c.byKind[prefix] = func(r *table.Reader, key string) (*model.Meta, []*Policy) {
+			o, ok := table.Get(r, e, key)
+			if !ok {
+				return nil, nil
+			}
+			return &o.Meta, compile(o)
+		}
+	}
+}
+
+// lowering puts the policies of one object into the words of the wire.
+type lowering struct {
+	r        *table.Reader
+	ids      *identities
+	services *services
+	out      *Object
+}
+
+func (l *lowering) policy(p *Policy) {
+	l.out.Notes = append(l.out.Notes, p.Notes...)
+	to := clause{ref: p.Ref, subjects: p.Subjects, isolates: p.Isolates, audit: p.Audit}
+	for i := range p.Rules {
+		to.rules = append(to.rules, l.rule(p.Ref, &p.Rules[i])...)
+	}
+	l.out.clauses = append(l.out.clauses, to)
+}
+
+func (l *lowering) rule(ref model.Ref, rule *Rule) (out []lowered) {
+	base := lowered{priority: rule.Priority, Rule: verdict.Rule{
+		Direction: rule.Direction, Family: rule.Family, Tier: rule.Tier, Action: rule.Action, Ports: rule.Ports,
+		Origin: originOf(ref, rule.Name),
+	}}
+	peers := l.resolved(rule.Peers)
+	for i := range peers {
+		base.Peers = append(base.Peers, l.peer(&peers[i])...)
+	}
+	if rule.Direction == verdict.Ingress {
+		base.named = rule.Named
+	}
+	if len(base.Peers) > 0 && len(base.Ports)+len(base.named) > 0 {
+		out = append(out, base)
+	}
+	if rule.Direction == verdict.Egress {
+		for _, named := range rule.Named {
+			out = append(out, l.egress(base, peers, named)...)
 		}
 	}
 	return out
 }
 
-// egress adds rules for a port that each peer has under its name: one for each number.
-func (c *Compiled) egress(r *table.Reader, ids *identities, base lowered, peers []Peer, named NamedPort) {
-	numbers, _ := table.Get(r, ids.numbers, portKey(named.Name, named.Protocol))
+// resolved puts what stands behind Services in their place.
+func (l *lowering) resolved(peers []Peer) (out []Peer) {
+	for _, p := range peers {
+		if p.Service == nil {
+			out = append(out, p)
+			continue
+		}
+		out = append(out, l.services.behind(l.r, p.Service)...)
+	}
+	return out
+}
+
+// egress are rules for a port that each peer has under its name: one for each number.
+func (l *lowering) egress(base lowered, peers []Peer, named NamedPort) (out []lowered) {
+	numbers, _ := table.Get(l.r, l.ids.numbers, portKey(named.Name, named.Protocol))
 	for _, n := range numbers {
 		rule := base
 		rule.Ports, rule.Peers = []verdict.Ports{{Protocol: n.Protocol, First: n.Port, Last: n.Port}}, nil
-		for _, peer := range peers {
-			s := peer.Pods
-			if peer.Entity&(verdict.All|verdict.Pods) != 0 {
+		for i := range peers {
+			s := peers[i].Pods
+			if peers[i].Entity&(verdict.All|verdict.Pods) != 0 {
 				s = &Selector{}
 			}
 			if s != nil && !s.Nodes { // only pods have ports with names
 				with := *s
 				with.Port = &n
-				rule.Peers = append(rule.Peers, c.peers(Peer{Pods: &with})...)
+				rule.Peers = append(rule.Peers, l.peer(&Peer{Pods: &with})...)
 			}
 		}
 		if len(rule.Peers) > 0 {
-			c.lowered = append(c.lowered, rule)
+			out = append(out, rule)
 		}
 	}
+	return out
 }
 
-// peers are a peer in the words of the wire.
-func (c *Compiled) peers(p Peer) []verdict.Peer {
+// peer is a peer in the words of the wire.
+func (l *lowering) peer(p *Peer) []verdict.Peer {
 	switch s := p.Pods; {
 	case p.Range != nil:
-		kind := verdict.PeerCIDR
+		out := verdict.Peer{Kind: verdict.PeerCIDR, CIDR: p.Range.CIDR, Except: p.Range.Except}
 		if p.Range.World {
-			kind = verdict.PeerWorldCIDR
+			out.Kind = verdict.PeerWorldCIDR
 		}
-		return []verdict.Peer{{Kind: kind, CIDR: p.Range.CIDR, Except: p.Range.Except}}
-	case p.Service != nil:
-		return nil // services puts others in its place
+		return []verdict.Peer{out}
 	case s == nil:
 		return []verdict.Peer{{Kind: verdict.PeerEntity, Entity: p.Entity}}
 	case s.Nodes || len(s.Labels)+len(s.NamespaceLabels)+len(s.Names) > 0 || s.ServiceAccounts != nil || s.Port != nil:
 		name := s.name()
-		c.selectors[name] = s
+		l.out.selectors[name] = s
 		return []verdict.Peer{{Kind: verdict.PeerSet, Name: name}}
 	case s.Namespaces == nil:
 		return []verdict.Peer{{Kind: verdict.PeerEntity, Entity: verdict.Pods}}
@@ -192,4 +195,11 @@ func (c *Compiled) peers(p Peer) []verdict.Peer {
 
 func originOf(ref model.Ref, rule string) verdict.Origin {
 	return verdict.Origin{Group: ref.Group, Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name, Rule: rule}
+}
+
+// byName orders the objects of a set: ties of priority go by name.
+func byName(a, b table.Entry[*Object]) int {
+	x, y := &a.Value.Ref, &b.Value.Ref
+	return cmp.Or(strings.Compare(x.Group, y.Group), strings.Compare(x.Kind, y.Kind), strings.Compare(x.Namespace, y.Namespace),
+		strings.Compare(x.Name, y.Name))
 }

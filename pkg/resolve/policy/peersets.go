@@ -8,10 +8,10 @@ import (
 )
 
 // newPeerSets gives the members of every selector that a policy names.
-func newPeerSets(e *table.Engine, policies *table.Derived[*Compiled], ids *identities) *table.Derived[[]string] {
-	naming := table.NewIndex(policies, "policies by peer set", func(_ string, c *Compiled) []string {
-		out := make([]string, 0, len(c.selectors))
-		for name := range c.selectors {
+func newPeerSets(e *table.Engine, policies *table.Derived[*Object], ids *identities) *table.Derived[[]string] {
+	naming := table.NewIndex(policies, "policies by peer set", func(_ string, o *Object) []string {
+		out := make([]string, 0, len(o.selectors))
+		for name := range o.selectors {
 			out = append(out, name)
 		}
 		return out

@@ -53,30 +53,60 @@ func (q *Requirement) met(labels map[string]string) bool {
 	return false
 }
 
-// plain gives the selector with what its namespaces' names say said by Namespaces.
+// plain gives the selector with what else says the names of namespaces said by Namespaces: by these few are looked at.
 func (s *Selector) plain() *Selector {
-	if !slices.ContainsFunc(s.NamespaceLabels, names) {
-		return s
-	}
 	out := *s
-	out.NamespaceLabels = nil
+	out.NamespaceLabels, out.Names = nil, nil
 	for _, q := range s.NamespaceLabels {
-		switch {
-		case !names(q):
+		if q.Key == nameLabel && q.Operator == In {
+			out.only(q.Values)
+		} else {
 			out.NamespaceLabels = append(out.NamespaceLabels, q)
-		case out.Namespaces == nil:
-			out.Namespaces = slices.Compact(slices.Sorted(slices.Values(q.Values)))
-		default:
-			out.Namespaces = slices.DeleteFunc(slices.Clone(out.Namespaces), func(n string) bool { return !slices.Contains(q.Values, n) })
 		}
 	}
-	if out.Namespaces == nil {
-		out.Namespaces = []string{}
+	for _, q := range s.Names {
+		namespaces, whole := q.namespaces()
+		if namespaces != nil {
+			out.only(namespaces)
+		}
+		if !whole {
+			out.Names = append(out.Names, q)
+		}
 	}
 	return &out
 }
 
-func names(q Requirement) bool { return q.Key == nameLabel && q.Operator == In }
+// only narrows the selector to some namespaces.
+func (s *Selector) only(namespaces []string) {
+	some := []string{}
+	for _, ns := range slices.Compact(slices.Sorted(slices.Values(namespaces))) {
+		if s.Namespaces == nil || slices.Contains(s.Namespaces, ns) {
+			some = append(some, ns)
+		}
+	}
+	s.Namespaces = some
+}
+
+// namespaces are those of what meets the condition, nil when they are not known; whole tells that they are all it says.
+func (q *NameRequirement) namespaces() (list []string, whole bool) {
+	if q.Not {
+		return nil, false
+	}
+	list = []string{}
+	for _, p := range q.Patterns {
+		if q.Of == OfPrincipal {
+			rest, ok := strings.CutPrefix(p, "/ns/")
+			if p, _, _ = strings.Cut(rest, "/"); !ok {
+				return nil, false
+			}
+		}
+		if strings.Contains(p, "*") {
+			return nil, false
+		}
+		list = append(list, p)
+	}
+	return list, q.Of == OfNamespace
+}
 
 // name is the selector as text, in which the order of what it lists does not matter.
 func (s *Selector) name() string {

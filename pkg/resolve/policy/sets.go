@@ -4,19 +4,21 @@ import (
 	"cmp"
 	"reflect"
 	"slices"
-	"strings"
 
 	"fairlead.io/fairlead/pkg/table"
 	"fairlead.io/fairlead/pkg/verdict"
 )
 
 // newSets gives what all policies say of each identity.
-func newSets(e *table.Engine, policies *table.Derived[*Compiled], ids *identities) *table.Derived[*verdict.Set] {
-	bySubject := table.NewIndex(policies, "policies by subject", func(_ string, c *Compiled) []string {
+func newSets(e *table.Engine, policies *table.Derived[*Object], ids *identities) *table.Derived[*verdict.Set] {
+	bySubject := table.NewIndex(policies, "policies by subject", func(_ string, o *Object) []string {
 		var out []string
-		for i := range c.Subjects {
-			// By the labels of namespaces no key is found here: they are asked for when the rest fits.
-			out = append(out, c.Subjects[i].within(c.Subjects[i].Namespaces)...)
+		for i := range o.clauses {
+			for j := range o.clauses[i].subjects {
+				// By the labels of namespaces no key is found here: they are asked for when the rest fits.
+				s := &o.clauses[i].subjects[j]
+				out = append(out, s.within(s.Namespaces)...)
+			}
 		}
 		return out
 	})
@@ -25,56 +27,86 @@ func newSets(e *table.Engine, policies *table.Derived[*Compiled], ids *identitie
 		if !ok {
 			return nil, false
 		}
-		var about []table.Entry[*Compiled]
+		var about []table.Entry[*Object]
 		for _, key := range id.coarseKeys() {
-			about = append(about, table.Select(r, bySubject, key, func(_ string, c *Compiled) bool {
-				return slices.ContainsFunc(c.Subjects, func(s Selector) bool { return ids.selects(r, &s, id) })
-			})...)
+			about = append(about, table.List(r, bySubject, key)...)
 		}
-		slices.SortFunc(about, func(a, b table.Entry[*Compiled]) int { return strings.Compare(a.Key, b.Key) })
-		about = slices.CompactFunc(about, func(a, b table.Entry[*Compiled]) bool { return a.Key == b.Key })
-		return setOf(id, about), len(about) > 0 || !id.Node
+		slices.SortFunc(about, byName)
+		about = slices.CompactFunc(about, func(a, b table.Entry[*Object]) bool { return a.Key == b.Key })
+		var parts []*clause
+		for _, o := range about {
+			for i := range o.Value.clauses {
+				p := &o.Value.clauses[i]
+				if slices.ContainsFunc(p.subjects, func(s Selector) bool { return ids.selects(r, &s, id) }) {
+					parts = append(parts, p)
+				}
+			}
+		}
+		return setOf(id, parts), len(parts) > 0 || !id.Node
 	}, []table.Trigger{ids.all}, table.UrgentStage(), table.Equal(func(a, b *verdict.Set) bool { return reflect.DeepEqual(a, b) }))
 }
 
-// setOf joins policies, which come in the order of their keys.
-func setOf(id *Identity, about []table.Entry[*Compiled]) *verdict.Set {
+// setOf joins policies, which come in the order of their names.
+func setOf(id *Identity, parts []*clause) *verdict.Set {
 	var audited [verdict.Families]bool
-	for _, p := range about {
+	for _, p := range parts {
 		for f := range audited {
-			audited[f] = audited[f] || p.Value.Audit && p.Value.speaksOf(verdict.Family(f))
+			audited[f] = audited[f] || p.audit && p.speaksOf(verdict.Family(f))
 		}
 	}
-	s := &verdict.Set{}
-	var order []int32 // the priority of each rule
-	add := func(p *Compiled, from, to verdict.Family) {
-		for d := range s.Isolated {
-			if p.Isolates[d][from] {
-				s.Isolated[d][to] = append(s.Isolated[d][to], originOf(p.Ref, ""))
-			}
-		}
-		for i := range p.lowered {
-			if p.lowered[i].Family != from {
-				continue
-			}
-			if rule := p.lowered[i].of(id); len(rule.Ports) > 0 {
-				rule.Family = to
-				s.Rules, order = append(s.Rules, rule), append(order, p.lowered[i].priority)
-			}
-		}
-	}
-	for _, p := range about {
+	b := &builder{id: id, set: &verdict.Set{}}
+	for _, p := range parts {
 		for _, f := range []verdict.Family{verdict.Network, verdict.Mesh} {
-			if !p.Value.Audit {
-				add(p.Value, f, f)
+			if !p.audit {
+				b.add(p, f, f)
 			}
 			if audited[f] {
-				add(p.Value, f, f+verdict.NetworkAudit)
+				b.add(p, f, f+verdict.NetworkAudit)
 			}
 		}
 	}
-	rank(s.Rules, order)
-	return s
+	b.rank()
+	return b.set
+}
+
+// builder makes a Set.
+type builder struct {
+	id       *Identity
+	set      *verdict.Set
+	priority []int32 // of each rule
+}
+
+// add lets what a policy says of one family count in another.
+func (b *builder) add(p *clause, from, to verdict.Family) {
+	for d := range b.set.Isolated {
+		isolated := &b.set.Isolated[d][to]
+		if origin := originOf(p.ref, ""); p.isolates[d][from] && !slices.Contains(*isolated, origin) {
+			*isolated = append(*isolated, origin)
+		}
+	}
+	for i := range p.rules {
+		if p.rules[i].Family != from {
+			continue
+		}
+		if rule := p.rules[i].of(b.id); len(rule.Ports) > 0 {
+			rule.Family = to
+			b.set.Rules, b.priority = append(b.set.Rules, rule), append(b.priority, p.rules[i].priority)
+		}
+	}
+}
+
+// rank numbers the rules of the admin and baseline tiers by priority; rules of one come as they stand.
+func (b *builder) rank() {
+	var ranked []int
+	for i := range b.set.Rules {
+		if b.set.Rules[i].Tier != verdict.Main {
+			ranked = append(ranked, i)
+		}
+	}
+	slices.SortStableFunc(ranked, func(i, j int) int { return cmp.Compare(b.priority[i], b.priority[j]) })
+	for n, i := range ranked {
+		b.set.Rules[i].Rank = uint32(n) + 1
+	}
 }
 
 // of is the rule for a subject.
@@ -94,21 +126,7 @@ func (l *lowered) of(id *Identity) verdict.Rule {
 	return rule
 }
 
-// rank numbers the rules of the admin and baseline tiers by priority; rules of one come as they stand.
-func rank(rules []verdict.Rule, priority []int32) {
-	var ranked []int
-	for i := range rules {
-		if rules[i].Tier != verdict.Main {
-			ranked = append(ranked, i)
-		}
-	}
-	slices.SortStableFunc(ranked, func(a, b int) int { return cmp.Compare(priority[a], priority[b]) })
-	for n, i := range ranked {
-		rules[i].Rank = uint32(n) + 1
-	}
-}
-
-func (c *Compiled) speaksOf(f verdict.Family) bool {
-	return c.Isolates[verdict.Egress][f] || c.Isolates[verdict.Ingress][f] ||
-		slices.ContainsFunc(c.Rules, func(r Rule) bool { return r.Family == f })
+func (p *clause) speaksOf(f verdict.Family) bool {
+	return p.isolates[verdict.Egress][f] || p.isolates[verdict.Ingress][f] ||
+		slices.ContainsFunc(p.rules, func(r lowered) bool { return r.Family == f })
 }

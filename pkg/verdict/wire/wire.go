@@ -68,11 +68,14 @@ func encodePeer(p *verdict.Peer) *nodev1.RulePeer {
 		return &nodev1.RulePeer{Who: &nodev1.RulePeer_Namespace{Namespace: p.Name}}
 	case verdict.PeerEntity:
 		return &nodev1.RulePeer{Who: &nodev1.RulePeer_Entities{Entities: uint32(p.Entity)}}
-	case verdict.PeerCIDR:
+	case verdict.PeerCIDR, verdict.PeerWorldCIDR:
 	}
 	r := &nodev1.AddressRange{Cidr: p.CIDR.String()}
 	for _, x := range p.Except {
 		r.Except = append(r.Except, x.String())
+	}
+	if p.Kind == verdict.PeerWorldCIDR {
+		return &nodev1.RulePeer{Who: &nodev1.RulePeer_WorldRange{WorldRange: r}}
 	}
 	return &nodev1.RulePeer{Who: &nodev1.RulePeer_Range{Range: r}}
 }
@@ -155,13 +158,15 @@ func decodePeer(m *nodev1.RulePeer) (verdict.Peer, error) {
 		e, err := entities(w.Entities)
 		return verdict.Peer{Kind: verdict.PeerEntity, Entity: e}, err
 	case *nodev1.RulePeer_Range:
-		return decodeRange(w.Range)
+		return decodeRange(verdict.PeerCIDR, w.Range)
+	case *nodev1.RulePeer_WorldRange:
+		return decodeRange(verdict.PeerWorldCIDR, w.WorldRange)
 	}
 	return verdict.Peer{}, errors.New("a peer of a kind that is not known")
 }
 
-func decodeRange(m *nodev1.AddressRange) (verdict.Peer, error) {
-	p := verdict.Peer{Kind: verdict.PeerCIDR}
+func decodeRange(kind verdict.PeerKind, m *nodev1.AddressRange) (verdict.Peer, error) {
+	p := verdict.Peer{Kind: kind}
 	var err error
 	if p.CIDR, err = prefix(m.GetCidr()); err != nil {
 		return p, err
