@@ -53,7 +53,7 @@ func (d *Datapath) AttachHost() error {
 func (d *Datapath) attachHook(h hook) error {
 	pin := filepath.Join(d.links(), h.name)
 	// Of a run that ended in between; the one before it still runs.
-	if err := os.Remove(pin + ".new"); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := os.Remove(pin + "-new"); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	old, err := link.LoadPinnedLink(pin, nil)
@@ -77,10 +77,10 @@ func (d *Datapath) attachHook(h hook) error {
 		}
 		return nil
 	}
-	if err := l.Pin(pin + ".new"); err != nil {
+	if err := l.Pin(pin + "-new"); err != nil {
 		return fmt.Errorf("pin link: %w", err)
 	}
-	if err := os.Rename(pin+".new", pin); err != nil {
+	if err := os.Rename(pin+"-new", pin); err != nil {
 		return fmt.Errorf("replace pinned link: %w", err)
 	}
 	return nil
