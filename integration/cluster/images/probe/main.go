@@ -3,6 +3,7 @@
 //	probe serve [:PORT]      answers every path with "<hostname> <its address> <peer's address>"; default :8080
 //	probe get URL [SECONDS]  prints the body of a 200; asks again until the seconds (default 0) are over
 //	probe connect IP:PORT TIME  prints what comes of one TCP connection within that time: open, refused or timeout
+//	probe keep ±IP:PORT…     connects by TCP all the time: + must be answered, - must not; prints what came of it
 //	probe resolve NAME       prints the addresses of NAME, one a line
 //	probe echo :PORT         sends every UDP datagram back
 //	probe watch IP:PORT      sends one a millisecond to an echo until its input ends, and prints when answers begin and end
@@ -30,7 +31,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	if len(os.Args) < 2 {
-		log.Fatal("usage: probe serve [:PORT] | get URL [SECONDS] | connect IP:PORT TIME | echo :PORT | watch IP:PORT | resolve NAME | svid … | tls-serve … | tls-get … | tls-load …")
+		log.Fatal("usage: probe serve [:PORT] | get URL [SECONDS] | connect IP:PORT TIME | echo :PORT | watch IP:PORT | keep ±IP:PORT… | resolve NAME | svid … | tls-serve … | tls-get … | tls-load …")
 	}
 	argument := func(i int, otherwise string) string {
 		if len(os.Args) > i {
@@ -48,6 +49,8 @@ func main() {
 		err = echo(argument(2, ""))
 	case "watch":
 		err = watch(argument(2, ""))
+	case "keep":
+		err = keep(os.Args[2:])
 	case "connect":
 		err = connect(argument(2, ""), argument(3, "1s"))
 	case "resolve":
