@@ -1,6 +1,4 @@
 // Package bpf has the programs that judge packets, compiled, and the layouts of their maps. pkg/node/datapath loads them.
 //
-// The C sources are beside it; hack/generate.sh compiles them where a clang is at hand, and what is committed is what is used.
+// The C sources are beside it. hack/generate.sh compiles them where a clang is at hand; what is committed is what is used.
 package bpf
-
-//go:generate bpf2go -target bpfel -type event Datapath datapath.c

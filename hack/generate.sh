@@ -5,6 +5,8 @@
 # protogen compiles protos in Go, so no protoc is needed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# shellcheck source=tools/versions.sh
+. hack/tools/versions.sh
 
 bin=${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead}/bin
 mkdir -p "$bin"
@@ -37,3 +39,15 @@ go run ./hack/crdgen "$out" crds
 for proto in $(cd api && find . -name '*.proto' -printf '%P\n' | sort); do
   "$protogen" api "$proto" "$plugins/protoc-gen-go" "$plugins/protoc-gen-go-grpc"
 done
+
+# Programs for the kernel, from C. What is compiled is committed, so only who changes them needs a clang (hack/tools/install.sh clang);
+# a test notices sources that are not what was compiled.
+bpf2go=$bin/bpf2go-v0.22.0
+build "$bpf2go" ../.. github.com/cilium/ebpf/cmd/bpf2go
+if command -v "clang-$CLANG" >/dev/null; then
+  (cd bpf && GOPACKAGE=bpf "$bpf2go" -cc "clang-$CLANG" -strip "llvm-strip-$CLANG" -target bpfel -type event \
+    -cflags "-O2 -g -mcpu=v3 -Wall -Werror -Wno-unused-function" Datapath datapath.c >/dev/null &&
+    sha256sum -- *.c *.h >sources.sha256)
+else
+  echo "without clang-$CLANG the programs of bpf/ stay as they are; hack/tools/install.sh clang installs it" >&2
+fi

