@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,21 +102,29 @@ type pair struct {
 	address string // where plain requests become the client's
 }
 
-// pair starts the Envoys, and returns when requests pass.
-func (w *world) pair(web, client *agent) *pair {
+// inbound starts the Envoy of web, which answers one identity at a port of this machine.
+func (w *world) inbound(web *agent, client string) (*envoy.Envoy, int) {
 	w.Helper()
 	_, text, err := net.SplitHostPort(freeAddress(w))
 	if err != nil {
 		w.Fatal(err)
 	}
-	var port int
-	if _, err := fmt.Sscan(text, &port); err != nil {
+	port, err := strconv.Atoi(text)
+	if err != nil {
 		w.Fatal(err)
 	}
 	direct := fmt.Sprintf(manager, "direct_response: {status: 200, body: {inline_string: web}}")
-	routed := fmt.Sprintf(manager, "route: {cluster: web}")
+	return web.envoy(fmt.Sprintf(inbound, port, direct, webID, client, secrets)), port
+}
+
+// pair starts the Envoys, and returns when requests pass.
+func (w *world) pair(web, client *agent) *pair {
+	w.Helper()
 	p := &pair{w: w}
-	p.in = web.envoy(fmt.Sprintf(inbound, port, direct, webID, clientID, secrets))
+	var port int
+	p.in, port = w.inbound(web, clientID)
+	routed := fmt.Sprintf(manager, "route: {cluster: web}")
+	var err error
 	p.out = client.envoy(fmt.Sprintf(outbound, port, routed, webID, clientID, secrets))
 	if p.address, err = p.out.WaitListener("out", patience); err != nil {
 		w.Fatal(err)

@@ -12,6 +12,18 @@ import (
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 )
 
+// requests gives what asks a replica for a certificate by hand, into a folder.
+func (w *world) requests(s *server, dir string) func(args ...string) (string, error) {
+	w.Helper()
+	roots := w.bundle()
+	return func(args ...string) (string, error) {
+		cmd := exec.CommandContext(w.Context(), filepath.Join(binaries, "fairlead"),
+			append([]string{"cert", "request", s.tls, "--trust-bundle", roots, "--out", dir}, args...)...)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+}
+
 // TestCertRequest gets a certificate by hand, as the README says, renews it by itself, and is refused with a token that has the
 // wrong audience, by a server that is not the one it should be, and when the certificate has ended.
 func TestCertRequest(t *testing.T) {
@@ -21,14 +33,8 @@ func TestCertRequest(t *testing.T) {
 	s.ready()
 	w.pod("shop", "web-1", "web", "node-a")
 	token := w.token("shop", "web-1", "web", "fairlead", "token")
-	roots := w.bundle()
 	dir := filepath.Join(w.dir, "web")
-	request := func(args ...string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), filepath.Join(binaries, "fairlead"),
-			append([]string{"cert", "request", s.tls, "--trust-bundle", roots, "--out", dir}, args...)...)
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
+	request := w.requests(s, dir)
 	load := func() *x509svid.SVID {
 		t.Helper()
 		svid, err := x509svid.Load(filepath.Join(dir, "svid.pem"), filepath.Join(dir, "svid_key.pem"))

@@ -38,3 +38,23 @@ func TestIDsComeBack(t *testing.T) {
 		}
 	}
 }
+
+func TestAliasesAreOurs(t *testing.T) {
+	own := spiffeid.RequireTrustDomainFromString("cluster.local")
+	aliases := []spiffeid.TrustDomain{spiffeid.RequireTrustDomainFromString("old.example")}
+	for id, want := range map[string]string{
+		"spiffe://cluster.local/ns/shop/sa/web":   "spiffe://cluster.local/ns/shop/sa/web",
+		"spiffe://old.example/ns/shop/sa/web":     "spiffe://cluster.local/ns/shop/sa/web",
+		"spiffe://older.example/ns/shop/sa/web":   "",
+		"spiffe://a.old.example/ns/shop/sa/web":   "",
+		"spiffe://partner.example/ns/shop/sa/web": "",
+	} {
+		got, ok := Own(own, aliases, spiffeid.RequireFromString(id))
+		if ok != (want != "") || ok && got.String() != want {
+			t.Errorf("%s is %q, %v; want %q", id, got, ok, want)
+		}
+		if in := Ours(own, aliases, spiffeid.RequireFromString(id).TrustDomain()); in != ok {
+			t.Errorf("%s is ours: %v", id, in)
+		}
+	}
+}

@@ -87,7 +87,7 @@ func (s *Server) wireIdentity(reg prometheus.Registerer) error {
 	}
 	i := &identity{cfg: c, td: td, listener: s.tlsListener}
 	log := s.cfg.Log
-	i.authority = authority.New(authority.Config{TrustDomain: td, Store: c.Store, Log: log})
+	i.authority = authority.New(authority.Config{TrustDomain: td, Aliases: c.Aliases, Store: c.Store, Log: log})
 	proof, err := authn.New(authn.Config{
 		TrustDomain: td, Aliases: c.Aliases, Server: server, Directory: s.flow.Directory(), NodeAgents: c.NodeAgents,
 		Audiences: c.Audiences, Review: c.Review, Keys: c.Keys, Log: log, Registry: reg,
@@ -144,16 +144,6 @@ func (i *identity) storeErr() error {
 		return s.Err()
 	}
 	return nil
-}
-
-// local tells whether a trust domain is ours or an alias.
-func (i *identity) local(td spiffeid.TrustDomain) bool {
-	for _, a := range i.cfg.Aliases {
-		if a == td {
-			return true
-		}
-	}
-	return td == i.td
 }
 
 // trusted tells why nobody is served by TLS yet. Trust bundles come first: a node that was shown less than it has would drop

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"fairlead.io/fairlead/pkg/ca"
 	"fairlead.io/fairlead/pkg/ca/authority"
 )
 
@@ -23,7 +24,7 @@ const RootsKey = "root-cert.pem"
 
 // roots verify certificates of our trust domain and its aliases; of no other one, federated or not.
 func (i *identity) roots(td spiffeid.TrustDomain) []*x509.Certificate {
-	if !i.local(td) {
+	if !ca.Ours(i.td, i.cfg.Aliases, td) {
 		return nil
 	}
 	return i.authority.State().Roots()

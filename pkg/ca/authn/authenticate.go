@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"log/slog"
-	"slices"
 	"strings"
 	"time"
 
@@ -142,16 +141,4 @@ func bearer(ctx context.Context) (token string, found bool, r *Refusal) {
 		return "", true, refuse(TokenMalformed, "authorization is not Bearer and a token")
 	}
 	return token, true, nil
-}
-
-// ours maps an identity of an alias to the same path in our trust domain; false for every other trust domain.
-func (a *Authn) ours(id spiffeid.ID) (spiffeid.ID, bool) {
-	if id.MemberOf(a.cfg.TrustDomain) {
-		return id, true
-	}
-	if !slices.Contains(a.cfg.Aliases, id.TrustDomain()) {
-		return spiffeid.ID{}, false
-	}
-	mapped, err := spiffeid.FromPath(a.cfg.TrustDomain, id.Path())
-	return mapped, err == nil
 }

@@ -28,7 +28,7 @@ func (a *Authn) certificate(ctx context.Context, chain []*x509.Certificate) (*ca
 
 func (a *Authn) holder(ctx context.Context, id spiffeid.ID, chain []*x509.Certificate) (*ca.Caller, *Refusal) {
 	leaf, now := chain[0], a.cfg.Now()
-	mapped, ok := a.ours(id)
+	mapped, ok := ca.Own(a.cfg.TrustDomain, a.cfg.Aliases, id)
 	if !ok {
 		return nil, refuse(CertificateDomain, "%s is neither of %s nor of an alias", id, a.cfg.TrustDomain)
 	}

@@ -19,7 +19,9 @@ const DefaultBackdate = time.Minute
 // Config is what an Authority is made of.
 type Config struct {
 	TrustDomain spiffeid.TrustDomain
-	Store       Store
+	// Aliases are further names of the trust domain: what was made as an authority of one signs for the trust domain too.
+	Aliases []spiffeid.TrustDomain
+	Store   Store
 	// Backdate is how long before now a certificate begins, so that a peer whose clock is behind takes it: nodes with working
 	// time synchronisation differ by less than a second, and a minute forgives those that have just booted or been resumed.
 	// More would tell an auditor less. DefaultBackdate when zero.

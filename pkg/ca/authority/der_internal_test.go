@@ -75,7 +75,7 @@ func TestCertificateIsThatOfCryptoX509(t *testing.T) {
 	kinds := keys(t)
 	for issuerKind, issuerKey := range kinds {
 		s := rooted(t, issuerKey)
-		by, err := newIssuer(s, testDomain, time.Now())
+		by, err := newIssuer(s, &Config{TrustDomain: testDomain, Now: time.Now})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +135,7 @@ func asTemplate(l *leaf, what X509Template) *x509.Certificate {
 
 func FuzzCertificateIsThatOfCryptoX509(f *testing.F) {
 	kinds := keys(f)
-	by, err := newIssuer(rooted(f, kinds["P-256"], func(c *x509.Certificate) { c.NotAfter = time.Now().AddDate(100, 0, 0) }), testDomain, time.Now())
+	by, err := newIssuer(rooted(f, kinds["P-256"], func(c *x509.Certificate) { c.NotAfter = time.Now().AddDate(100, 0, 0) }), &Config{TrustDomain: testDomain, Now: time.Now})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -11,20 +11,20 @@ import (
 	"time"
 )
 
-type ca struct {
+type pki struct {
 	cert *x509.Certificate
 	key  crypto.Signer
 }
 
 // newCA makes an authority that ends after some time, below parent or as a root.
-func newCA(t *testing.T, name string, parent *ca, ends time.Duration) *ca {
+func newCA(t *testing.T, name string, parent *pki, ends time.Duration) *pki {
 	t.Helper()
 	key, now := p256(t), time.Now()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(now.UnixNano()), Subject: pkix.Name{CommonName: name}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(ends),
 		KeyUsage: x509.KeyUsageCertSign, BasicConstraintsValid: true, IsCA: true,
 	}
-	by := &ca{template, key}
+	by := &pki{template, key}
 	if parent != nil {
 		by = parent
 	}
@@ -36,10 +36,10 @@ func newCA(t *testing.T, name string, parent *ca, ends time.Duration) *ca {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &ca{cert, key}
+	return &pki{cert, key}
 }
 
-func (c *ca) mounted(roots ...*ca) Generation {
+func (c *pki) mounted(roots ...*pki) Generation {
 	g := Generation{ID: GenerationID(c.cert), Issuer: c.cert, Key: c.key, Source: Mounted}
 	for _, r := range roots {
 		g.Roots = append(g.Roots, r.cert)

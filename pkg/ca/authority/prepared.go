@@ -19,7 +19,7 @@ type prepared struct {
 
 func prepare(cfg *Config, s State) *prepared {
 	p := &prepared{state: s, changed: make(chan struct{})}
-	p.x509, p.x509Err = newIssuer(s, cfg.TrustDomain, cfg.Now())
+	p.x509, p.x509Err = newIssuer(s, cfg)
 	for _, k := range s.JWT {
 		signer, err := newJWTSigner(k)
 		if err != nil {

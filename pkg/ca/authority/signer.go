@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
+
+	"fairlead.io/fairlead/pkg/ca"
 )
 
 var (
@@ -31,7 +33,7 @@ type issuer struct {
 }
 
 // newIssuer makes the signing generation of s ready.
-func newIssuer(s State, td spiffeid.TrustDomain, now time.Time) (*issuer, error) {
+func newIssuer(s State, cfg *Config) (*issuer, error) {
 	if len(s.Generations) == 0 {
 		return nil, ErrNone
 	}
@@ -45,13 +47,18 @@ func newIssuer(s State, td spiffeid.TrustDomain, now time.Time) (*issuer, error)
 	if !samePublicKey(g.Key.Public(), g.Issuer.PublicKey) {
 		return nil, fmt.Errorf("generation %s: its key is not that of its certificate", g.ID)
 	}
-	// X509-SVID 3.2 and 4.1: where a signing certificate has a SPIFFE ID, it is of the trust domain that it signs for.
+	// X509-SVID 3.2: where a signing certificate has a SPIFFE ID, it should be of the trust domain that it signs for. An alias is
+	// that trust domain by another name: nobody could get to one of the new name without the old one.
 	for _, u := range g.Issuer.URIs {
-		if u.Scheme == "spiffe" && u.Host != td.Name() {
-			return nil, fmt.Errorf("generation %s is of trust domain %s, and this is %s: mount, or rotate to, one of %s", g.ID, u.Host, td.Name(), td.Name())
+		if u.Scheme != "spiffe" {
+			continue
+		}
+		if td, err := spiffeid.TrustDomainFromURI(u); err != nil || !ca.Ours(cfg.TrustDomain, cfg.Aliases, td) {
+			own := cfg.TrustDomain.Name()
+			return nil, fmt.Errorf("generation %s is of trust domain %s, and this is %s: mount one of %s, or have %s for an alias and then rotate", g.ID, u.Host, own, own, u.Host)
 		}
 	}
-	path, err := g.path(now)
+	path, err := g.path(cfg.Now())
 	if err != nil {
 		return nil, err
 	}

@@ -130,6 +130,12 @@ func TestSignX509RefusesWhatItCannot(t *testing.T) {
 	foreign.Sequence += 10
 	update(t, a, foreign)
 	refused(nil, "is of trust domain other, and this is cluster.local")
+	a.cfg.Aliases = []spiffeid.TrustDomain{spiffeid.RequireTrustDomainFromString("other")}
+	foreign.Sequence++
+	update(t, a, foreign)
+	if _, err := a.SignX509(what); err != nil {
+		t.Errorf("an authority of an alias: %v", err)
+	}
 
 	update(t, a, func() State { s := good.Clone(); s.Sequence += 20; return s }())
 	for words, change := range map[string]func(*X509Template){

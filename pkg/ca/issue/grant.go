@@ -135,7 +135,7 @@ func (g *grants) impersonated(want string) (grant, *refusal) {
 	if g.c.Kind != ca.Node {
 		return grant{}, denied(NotNodeAgent, "%s asks for another", g.c.ID)
 	}
-	id, ok := g.s.ours(id)
+	id, ok := ca.Own(g.s.cfg.TrustDomain, g.s.cfg.Aliases, id)
 	if !ok {
 		return grant{}, denied(TrustDomain, "%.300s is neither of %s nor of an alias", want, g.s.cfg.TrustDomain)
 	}

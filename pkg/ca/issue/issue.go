@@ -6,7 +6,6 @@ package issue
 import (
 	"errors"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -136,16 +135,4 @@ func bound(asked, otherwise, least, most time.Duration) time.Duration {
 		return otherwise
 	}
 	return min(max(asked, least), most)
-}
-
-// ours maps an identity of an alias to the same path of our trust domain; false for every other trust domain.
-func (s *Service) ours(id spiffeid.ID) (spiffeid.ID, bool) {
-	if id.MemberOf(s.cfg.TrustDomain) {
-		return id, true
-	}
-	if !slices.Contains(s.cfg.Aliases, id.TrustDomain()) {
-		return spiffeid.ID{}, false
-	}
-	mapped, err := spiffeid.FromPath(s.cfg.TrustDomain, id.Path())
-	return mapped, err == nil
 }

@@ -67,7 +67,7 @@ func (s *Service) receive(ctx context.Context, v *visit) (leave func(), f *refus
 		return nil, unauthenticated(err)
 	}
 	v.record.caller = c
-	id, ok := s.ours(c.ID)
+	id, ok := ca.Own(s.cfg.TrustDomain, s.cfg.Aliases, c.ID)
 	if !ok {
 		return nil, denied(TrustDomain, "%s is neither of %s nor of an alias", c.ID, s.cfg.TrustDomain)
 	}

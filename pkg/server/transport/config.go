@@ -80,16 +80,6 @@ func setDefault[T comparable](v *T, d T) {
 	}
 }
 
-// local tells whether a trust domain is ours or an alias.
-func (c *Config) local(td spiffeid.TrustDomain) bool {
-	for _, a := range c.Aliases {
-		if td == a {
-			return true
-		}
-	}
-	return td == c.TrustDomain
-}
-
 // pool is what verifies certificates of the trust domain and its aliases: never what is federated.
 func pool(s authority.State) *x509.CertPool {
 	p := x509.NewCertPool()

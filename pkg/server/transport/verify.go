@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
+
+	"fairlead.io/fairlead/pkg/ca"
 )
 
 // refusal is why a handshake failed, for the metric.
@@ -50,7 +52,7 @@ func (t *Transport) verify(state tls.ConnectionState) error {
 	if err != nil {
 		return &refused{profile, err}
 	}
-	if !t.cfg.local(id.TrustDomain()) {
+	if !ca.Ours(t.cfg.TrustDomain, t.cfg.Aliases, id.TrustDomain()) {
 		return &refused{domain, fmt.Errorf("%s is of neither our trust domain nor an alias", id)}
 	}
 	s := t.identity.current.Load()
