@@ -75,7 +75,7 @@ func newBegun(t *testing.T, change func(*Config)) *identified {
 	if i.Server, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	i.authority = authority.New(authority.Config{TrustDomain: spiffeid.RequireTrustDomainFromString("cluster.local"), Store: keys})
+	i.authority = authority.New(authority.Config{TrustDomain: spiffeid.RequireTrustDomainFromString(cfg.Mesh.TrustDomain), Store: keys})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 2)
 	go func() { done <- i.Server.Run(ctx) }()
