@@ -70,12 +70,13 @@ func (c *ciliumRule) selector(l *metav1.LabelSelector, path string, subject bool
 	list, ok := c.requirements(&own, path)
 	s := ciliumSelector{ok: ok, entities: verdict.World | verdict.Host | verdict.RemoteNode}
 	all := make([]sourced, 0, len(list))
-	reserved, namespaced, labelled := false, false, false
+	reserved, namespaced, labelled, clustered := false, false, false, false
 	for _, q := range list {
 		r := part(q)
 		all = append(all, r)
 		reserved = reserved || r.source == sourceReserved
 		namespaced = namespaced || r.Key == namespaceKey
+		clustered = clustered || r.Key == clusterKey
 		labelled = labelled || strings.HasPrefix(r.Key, namespaceLabelKey)
 	}
 	switch {
@@ -83,8 +84,12 @@ func (c *ciliumRule) selector(l *metav1.LabelSelector, path string, subject bool
 		s.pods.Namespaces, s.entities = []string{c.namespace}, 0
 	case subject:
 		s.entities = 0
-	case reserved || namespaced:
-	case c.namespace != "" && !labelled:
+	case reserved:
+	case namespaced || labelled && c.namespace != "":
+		if !clustered { // then it means this one, and what is no pod is of none
+			s.entities = 0
+		}
+	case c.namespace != "":
 		s.pods.Namespaces, s.entities = []string{c.namespace}, 0
 	default:
 		s.entities = 0 // all pods, and nothing else
@@ -94,9 +99,6 @@ func (c *ciliumRule) selector(l *metav1.LabelSelector, path string, subject bool
 			c.refuse(ReasonUnsupported, path, "%s: %v", r.Key, err)
 			s.ok = false
 		}
-	}
-	if s.entities != 0 && !reserved && !subject {
-		c.warn(ReasonNoEffect, path, "what is no pod has no labels, and is selected too, as in Cilium; add {key: %s, operator: Exists}", namespaceKey)
 	}
 	return s
 }
