@@ -1,8 +1,6 @@
 package flows
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"net/netip"
 	"slices"
 	"strings"
@@ -10,23 +8,9 @@ import (
 	nodev1 "fairlead.io/fairlead/api/node/v1"
 	"fairlead.io/fairlead/api/observe/flow"
 	"fairlead.io/fairlead/pkg/node/datapath"
+	"fairlead.io/fairlead/pkg/observe/filter"
 	"fairlead.io/fairlead/pkg/verdict"
 )
-
-// The numbers of what is no pod, as Hubble has them.
-const (
-	hostNumber       = 1
-	worldNumber      = 2
-	remoteNodeNumber = 6
-	apiServerNumber  = 7
-	firstNumber      = 1 << 16 // of a pod
-)
-
-// IdentityNumber is the number by which observers know an identity: the same on every node, as those of the kernel are not.
-func IdentityNumber(identity string) uint32 {
-	sum := sha256.Sum256([]byte(identity))
-	return max(binary.BigEndian.Uint32(sum[:]), firstNumber)
-}
 
 // maxNames bounds what is kept of Peers and Origins for the next flow.
 const maxNames = 16384
@@ -47,9 +31,9 @@ func (o *Observer) endpoint(a netip.Addr, number uint32, host bool) *flow.Endpoi
 	case identity != "":
 		return identified(identity)
 	case host:
-		return reserved(hostNumber, "reserved:host")
+		return reserved(filter.Host, "reserved:host")
 	}
-	return reserved(worldNumber, "reserved:world")
+	return reserved(filter.World, "reserved:world")
 }
 
 func (o *Observer) peer(p *nodev1.Peer) *flow.Endpoint {
@@ -78,18 +62,18 @@ func (o *Observer) named(p *nodev1.Peer) *flow.Endpoint {
 		}
 		return e
 	}
-	e := reserved(remoteNodeNumber, "reserved:remote-node", "fairlead:identity="+p.GetIdentity())
+	e := reserved(filter.RemoteNode, "reserved:remote-node", "fairlead:identity="+p.GetIdentity())
 	entities := verdict.Entity(p.GetEntities())
 	switch {
 	case p.GetIdentity() == verdict.NodeIdentity(o.cfg.Node):
-		e = reserved(hostNumber, "reserved:host", "fairlead:identity="+p.GetIdentity())
+		e = reserved(filter.Host, "reserved:host", "fairlead:identity="+p.GetIdentity())
 	case entities&verdict.RemoteNode == 0:
-		e = reserved(worldNumber, "reserved:world")
+		e = reserved(filter.World, "reserved:world")
 	}
 	if entities&verdict.KubeAPIServer != 0 {
 		e.Labels = append(e.Labels, "reserved:kube-apiserver")
-		if e.Identity != hostNumber {
-			e.Identity = apiServerNumber
+		if e.Identity != filter.Host {
+			e.Identity = filter.KubeAPIServer
 		}
 	}
 	return e
@@ -102,9 +86,9 @@ func reserved(number uint32, labels ...string) *flow.Endpoint {
 // identified makes an endpoint of a name of verdict.Filter.Identity, or of a node.
 func identified(identity string) *flow.Endpoint {
 	if strings.HasPrefix(identity, "node/") {
-		return reserved(remoteNodeNumber, "reserved:remote-node", "fairlead:identity="+identity)
+		return reserved(filter.RemoteNode, "reserved:remote-node", "fairlead:identity="+identity)
 	}
-	e := &flow.Endpoint{Identity: IdentityNumber(identity), Labels: []string{"fairlead:identity=" + identity}}
+	e := &flow.Endpoint{Identity: filter.Identity(identity), Labels: []string{"fairlead:identity=" + identity}}
 	if parts := strings.Split(identity, "/"); len(parts) == 6 && parts[1] == "ns" {
 		e.Namespace = parts[2]
 		e.Labels = append(e.Labels, "k8s:io.kubernetes.pod.namespace="+parts[2])

@@ -8,6 +8,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -20,7 +22,13 @@ import (
 // owner alone.
 func (o *Observer) Register(r grpc.ServiceRegistrar) {
 	observer.RegisterObserverServer(r, server{o: o})
+	h := health.NewServer()
+	h.SetServingStatus(healthName, healthpb.HealthCheckResponse_SERVING)
+	healthpb.RegisterHealthServer(r, h)
 }
+
+// healthName is what Hubble's client asks the health of.
+const healthName = "hubble.server.Observer"
 
 type server struct {
 	observer.UnimplementedObserverServer
