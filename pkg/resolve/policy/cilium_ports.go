@@ -93,7 +93,8 @@ func (m *ciliumMatch) restricts(r *ciliumv2.PortRule, path string) bool {
 		} else {
 			refuse(len(l.DNS) > 0, "rules.dns")
 		}
-		refuse(l.L7Proto != "" || len(l.L7) > 0, "rules.l7")
+		refuse(l.L7Proto != "", "rules.l7proto")
+		refuse(len(l.L7) > 0, "rules.l7")
 	}
 	refuse(r.TerminatingTLS != nil, "terminatingTLS")
 	refuse(r.OriginatingTLS != nil, "originatingTLS")

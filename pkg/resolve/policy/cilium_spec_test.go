@@ -337,7 +337,7 @@ func randomCilium(r *rand.Rand, namespace string) *ciliumObject {
 
 func TestCiliumPolicyIsItsSpecification(t *testing.T) {
 	allowed, all := 0, 0
-	for seed := range uint64(300) {
+	for seed := range uint64(150) {
 		r := rand.New(rand.NewPCG(seed, 11))
 		c := specCilium{}
 		var policies []*Policy
