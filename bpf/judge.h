@@ -164,7 +164,7 @@ __noinline int decide(struct packet *p, struct address *remote, __u32 number, __
 			note(out, f, c);
 			return f < NETWORK_AUDIT ? DROPS : PASSES_AUDITED;
 		}
-		if (f < NETWORK_AUDIT && out->because == NO_POLICY)
+		if (f < NETWORK_AUDIT && out->because == NO_POLICY && !(c & BECAUSE(7))) /* by rule, the first */
 			note(out, f, c);
 	}
 	return PASSES;
@@ -214,6 +214,18 @@ static __always_inline int ask(struct packet *p, struct answer *a, struct addres
 	return v == DROPS && audit ? PASSES_AUDITED : v;
 }
 
+/* strays tells whether a pod of this node seems to send from where it is not. At tcx this has been seen to by every packet's address. */
+static __always_inline int strays(const struct packet *p, const struct address *sender)
+{
+	__u32 ifindex = sender->ifindex;
+	struct endpoint *e;
+
+	if (!ifindex || !p->ifindex || ifindex == p->ifindex || (p->hook != FORWARD && p->hook != LOCAL_IN))
+		return 0;
+	e = bpf_map_lookup_elem(&endpoints, &ifindex);
+	return e && e->bridge != p->ifindex;
+}
+
 /* judge asks both sides, as far as they are pods of this node. The packet is one of who started the flow. */
 __noinline int judge(struct packet *p, struct answer *a, __u32 audit)
 {
@@ -229,6 +241,12 @@ __noinline int judge(struct packet *p, struct answer *a, __u32 audit)
 	a->verdict = NOT_OURS;
 	if (!src.ifindex && !dst.ifindex)
 		return 0;
+	if (strays(p, a->reply ? &dst : &src)) {
+		a->verdict = DROPS;
+		a->reason = INVALID_SOURCE_IP;
+		a->direction = a->reply ? INGRESS : EGRESS;
+		return 0;
+	}
 	a->verdict = PASSES;
 	if (same(&p->src, &p->dst)) { /* nobody is kept from itself */
 		a->said[EGRESS] = (struct said){ .judged = 1, .allowed = 1, .because = EXEMPT };

@@ -39,7 +39,7 @@ func (r *EventReader) Read(e *Event) error {
 func (r *EventReader) Close() error { return r.ring.Close() }
 
 // eventSize is that of struct event.
-const eventSize = 104
+const eventSize = 96
 
 func (e *Event) decode(b []byte) error {
 	var raw bpf.DatapathEvent
