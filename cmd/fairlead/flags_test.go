@@ -22,7 +22,7 @@ func TestServeNamesEveryWrongFlag(t *testing.T) {
 		{"--source=files:/no/such/folder", "there is no such folder"},
 		{"--source=files:. --kubeconfig x", "belong to --source=kube"},
 		{"--source=kube --kubeconfig /no/such/file", "name a file with --kubeconfig"},
-		{"--source=kube --compat=linkerd", "only istio is known"},
+		{"--source=kube --compat=linkerd", "only istio and cilium are known"},
 		{"--source=files:. --xds-address 0.0.0.0:15010", "--xds-address: address \"0.0.0.0:15010\" is not a loopback IP"},
 		{"--source=files:. --admin 10.0.0.1:1", "--admin: address"},
 		{"--source=files:. --outbound 0.0.0.0:1", "is not a loopback address"},

@@ -66,7 +66,7 @@ func serveCommand(env environment) *cobra.Command {
 	fs.StringVar(&f.source, "source", "", "files:DIR for a folder of manifests, kube for a cluster (required)")
 	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file for --source=kube; default KUBECONFIG, ~/.kube/config, then the pod's own account")
 	fs.StringVar(&f.context, "context", "", "context of the kubeconfig")
-	fs.StringSliceVar(&f.compat, "compat", nil, "foreign API groups to serve from a cluster: istio (a folder's are always served)")
+	fs.StringSliceVar(&f.compat, "compat", nil, "foreign API groups to serve from a cluster: istio, cilium (a folder's are always served)")
 	fs.StringVar(&f.xds, "xds-address", "", "where to serve delta ADS in plaintext: loopback IP:PORT or unix:/path")
 	fs.StringVar(&f.admin, "admin", defaultAdmin, "where to serve the admin interface: loopback IP:PORT or unix:/path")
 	fs.StringVar(&f.leaseNamespace, "lease-namespace", "", "namespace of the Lease that elects the one replica which writes conditions, and of those by which replicas find one another; without it this replica writes")
@@ -151,8 +151,8 @@ func (f *serveFlags) folder(dir string, log *slog.Logger) (server.Source, error)
 // cluster reads from an API server, and writes conditions back to it.
 func (f *serveFlags) cluster(cfg *server.Config) (server.Source, error) {
 	for _, c := range f.compat {
-		if c != "istio" {
-			return nil, fmt.Errorf("--compat=%s: only istio is known", c)
+		if c != "istio" && c != "cilium" {
+			return nil, fmt.Errorf("--compat=%s: only istio and cilium are known", c)
 		}
 	}
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()

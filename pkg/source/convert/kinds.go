@@ -11,6 +11,10 @@ const (
 	GroupGateway    = "gateway.networking.k8s.io"
 	GroupDiscovery  = "discovery.k8s.io"
 	GroupNetworking = "networking.k8s.io"
+
+	GroupNetworkPolicy = "policy.networking.k8s.io"
+	GroupCilium        = "cilium.io"
+	GroupIstioSecurity = "security.istio.io"
 )
 
 // Kind is a kind of object that Fairlead reads.
@@ -65,5 +69,5 @@ func customKinds() []Kind {
 	for i := range kinds {
 		kinds[i].Group = GroupGateway
 	}
-	return append(kinds, meshKinds()...)
+	return append(append(kinds, meshKinds()...), policyKinds()...)
 }

@@ -59,14 +59,9 @@ func versions(k *Kind) string {
 // unread explains why a kind that is not read matters, or gives "".
 func (f *file) unread(group, kind string) string {
 	name := strings.TrimSuffix(kind+"."+group, ".")
-	for _, p := range []struct{ suffix, msg string }{
-		{"security.istio.io", "nothing enforces it"},
-		{"cilium.io", "nothing enforces it"},
-		{"policy.networking.k8s.io", "nothing enforces it"},
-	} {
-		if group == p.suffix {
-			return name + " is not supported: " + p.msg
-		}
+	switch group {
+	case GroupIstioSecurity, GroupCilium, GroupNetworkPolicy:
+		return name + " is not supported: nothing enforces it"
 	}
 	ours := group == GroupFairlead || group == GroupIstio || group == GroupGateway
 	if group == "" && slices.Contains(idleCore(), kind) {

@@ -30,7 +30,8 @@ import (
 type Config struct {
 	// REST reaches the API server.
 	REST *rest.Config
-	// Compat names foreign API groups to read as well: "istio" for networking.istio.io.
+	// Compat names foreign API groups to read as well: "istio" for networking.istio.io and
+	// security.istio.io, "cilium" for cilium.io.
 	Compat []string
 	// Log is told of what cannot be read; nil for no log.
 	Log *slog.Logger

@@ -6,8 +6,8 @@
 // It is a part of the source stage, and only the files source needs it. The code that does the work is the API server's
 // own (k8s.io/apiextensions-apiserver), so that a manifest that passes here is one that a cluster takes.
 //
-// The schemas of fairlead.io are those in crds/; networking.istio.io shares them. The schemas of the Gateway API are copies
-// of its experimental channel without descriptions, because a module's files cannot be embedded from outside it.
+// The schemas of fairlead.io are those in crds/; networking.istio.io shares them. The schemas of the Gateway API
+// and the Network Policy API are copies of their experimental channels without descriptions, because a module's files cannot be embedded from outside it.
 package schema
 
-//go:generate go run ./gen gateway-api
+//go:generate go run ./gen .

@@ -25,8 +25,8 @@ import (
 	"fairlead.io/fairlead/pkg/model"
 )
 
-//go:embed gateway-api/*.json
-var gatewayAPI embed.FS
+//go:embed gateway-api/*.json network-policy-api/*.json
+var foreign embed.FS
 
 // Set holds the schemas of all custom kinds. A kind's schema is read and its rules are compiled when the kind is first
 // met. It may be used by several goroutines.
@@ -51,7 +51,9 @@ type kind struct {
 var plurals = map[string]string{
 	"GatewayClass": "gatewayclasses", "Gateway": "gateways", "HTTPRoute": "httproutes", "ReferenceGrant": "referencegrants",
 	"VirtualService": "virtualservices", "DestinationRule": "destinationrules", "ServiceEntry": "serviceentries",
-	"WorkloadEntry": "workloadentries", "Sidecar": "sidecars",
+	"WorkloadEntry": "workloadentries", "Sidecar": "sidecars", "AuthorizationPolicy": "authorizationpolicies",
+	"ClusterNetworkPolicy": "clusternetworkpolicies", "CiliumNetworkPolicy": "ciliumnetworkpolicies",
+	"CiliumClusterwideNetworkPolicy": "ciliumclusterwidenetworkpolicies",
 }
 
 // Check fills in the defaults of an object and removes unknown fields, which it names, and its status, which is no input.
@@ -106,8 +108,13 @@ func (s *Set) kind(group, name string) *kind {
 		return nil
 	}
 	file, files := "fairlead.io_"+plural+".yaml", fs.FS(crds.Files)
-	if group == "gateway.networking.k8s.io" {
-		file, files = "gateway-api/"+plural+".json", gatewayAPI
+	switch group {
+	case model.GatewayAPIGroup:
+		file, files = "gateway-api/"+plural+".json", foreign
+	case model.NetworkPolicyGroup:
+		file, files = "network-policy-api/"+plural+".json", foreign
+	case model.CiliumGroup:
+		file = "compat/cilium.io_" + plural + ".yaml"
 	}
 	s.mu.Lock()
 	k := s.kinds[file]

@@ -1,5 +1,5 @@
-// Command gen copies the schemas of the Gateway API's CustomResourceDefinitions out of the module that go.mod requires,
-// without their descriptions, into a folder.
+// Command gen copies the schemas of the CustomResourceDefinitions of the Gateway API and the Network Policy API out of the modules
+// that go.mod requires, without their descriptions, into a folder.
 package main
 
 import (
@@ -25,42 +25,59 @@ func main() {
 	}
 }
 
+// modules are what schemas are copied of: the version that is read, and the kinds.
+var modules = []struct {
+	path, group, folder, version string
+	plurals                      []string
+}{
+	{
+		"sigs.k8s.io/gateway-api", "gateway.networking.k8s.io", "gateway-api", "v1",
+		[]string{"gatewayclasses", "gateways", "httproutes", "referencegrants"},
+	},
+	{"sigs.k8s.io/network-policy-api", "policy.networking.k8s.io", "network-policy-api", "v1alpha2", []string{"clusternetworkpolicies"}},
+}
+
 func generate(to string) error {
-	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/gateway-api").Output()
-	if err != nil {
-		return fmt.Errorf("find the gateway-api module: %w", err)
-	}
-	from := filepath.Join(strings.TrimSpace(string(dir)), "config", "crd", "experimental")
-	for _, plural := range []string{"gatewayclasses", "gateways", "httproutes", "referencegrants"} {
-		text, err := os.ReadFile(filepath.Join(from, "gateway.networking.k8s.io_"+plural+".yaml"))
+	for _, m := range modules {
+		dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", m.path).Output()
 		if err != nil {
-			return fmt.Errorf("read schema: %w", err)
+			return fmt.Errorf("find module %s: %w", m.path, err)
 		}
-		out, err := bare(text)
-		if err != nil {
-			return fmt.Errorf("read schema of %s: %w", plural, err)
-		}
-		if err := os.WriteFile(filepath.Join(to, plural+".json"), out, 0o644); err != nil {
+		from := filepath.Join(strings.TrimSpace(string(dir)), "config", "crd", "experimental")
+		if err := os.MkdirAll(filepath.Join(to, m.folder), 0o755); err != nil {
 			return fmt.Errorf("write schema: %w", err)
+		}
+		for _, plural := range m.plurals {
+			text, err := os.ReadFile(filepath.Join(from, m.group+"_"+plural+".yaml"))
+			if err != nil {
+				return fmt.Errorf("read schema: %w", err)
+			}
+			out, err := bare(text, m.version)
+			if err != nil {
+				return fmt.Errorf("read schema of %s: %w", plural, err)
+			}
+			if err := os.WriteFile(filepath.Join(to, m.folder, plural+".json"), out, 0o644); err != nil {
+				return fmt.Errorf("write schema: %w", err)
+			}
 		}
 	}
 	return nil
 }
 
-// bare gives the v1 schema of a definition, as JSON, without descriptions.
-func bare(text []byte) ([]byte, error) {
+// bare gives the schema of a version of a definition, as JSON, without descriptions.
+func bare(text []byte, version string) ([]byte, error) {
 	var crd apiext.CustomResourceDefinition
 	if err := yaml.UnmarshalStrict(text, &crd); err != nil {
 		return nil, err
 	}
 	for _, v := range crd.Spec.Versions {
-		if v.Name == "v1" {
+		if v.Name == version {
 			strip(v.Schema.OpenAPIV3Schema)
 			out, err := json.Marshal(v.Schema.OpenAPIV3Schema)
 			return append(out, '\n'), err
 		}
 	}
-	return nil, fmt.Errorf("it has no version v1")
+	return nil, fmt.Errorf("it has no version %s", version)
 }
 
 func strip(s *apiext.JSONSchemaProps) {
