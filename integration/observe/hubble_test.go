@@ -102,7 +102,7 @@ func TestFilters(t *testing.T) {
 		{"--traffic-direction egress", []int{echo}},
 		{"--type drop", []int{denied}},
 		{"--type policy-verdict", []int{let, echo}},
-		{"--workload Deployment/client", []int{let, denied}},
+		{"--workload Deployment/client", []int{let, denied, echo}},
 		{"--node-name node-a", []int{let, denied, echo}},
 		{"--node-name node-b", nil},
 		{"--reply", nil},

@@ -19,7 +19,6 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
-	nodev1 "fairlead.io/fairlead/api/node/v1"
 	"fairlead.io/fairlead/integration/process"
 	"fairlead.io/fairlead/pkg/node/datapath"
 	"fairlead.io/fairlead/pkg/node/flows"
@@ -39,22 +38,26 @@ const (
 // cluster has a client in web and a database in shop, which a policy isolates.
 type cluster struct{}
 
-func (cluster) Identity(n uint32) string { return map[uint32]string{1: clientID, 2: dbID}[n] }
-
-func (cluster) Peer(a netip.Addr) *nodev1.Peer {
-	pods := uint32(verdict.All | verdict.Pods)
-	return map[string]*nodev1.Peer{
-		"10.1.0.5": {Identity: clientID, Namespace: "web", Name: "client-1", Entities: pods, Labels: map[string]string{"app": "client"}, Workload: "Deployment/client"},
-		"fd00::5":  {Identity: clientID, Namespace: "web", Name: "client-1", Entities: pods, Labels: map[string]string{"app": "client"}},
-		"10.2.0.7": {Identity: dbID, Namespace: "shop", Name: "db-0", Entities: pods, Labels: map[string]string{"app": "db", "app.kubernetes.io/name": "db"}},
-	}[a.String()]
+func (cluster) Identity(n uint32) (name, workload string, labels map[string]string) {
+	switch n {
+	case 1:
+		return clientID, "Deployment/client", map[string]string{"app": "client"}
+	case 2:
+		return dbID, "", map[string]string{"app": "db", "app.kubernetes.io/name": "db"}
+	}
+	return "", "", nil
 }
 
-func (cluster) Rule(set, rule uint32) (verdict.Origin, bool) {
-	return verdict.Origin{Kind: "NetworkPolicy", Namespace: "shop", Name: "db", Rule: fmt.Sprintf("ingress[%d]", rule)}, set == 9
+func (cluster) Pod(a netip.Addr) (namespace, name, node string) {
+	p := map[string][2]string{"10.1.0.5": {"web", "client-1"}, "fd00::5": {"web", "client-1"}, "10.2.0.7": {"shop", "db-0"}}[a.String()]
+	return p[0], p[1], "node-a"
 }
 
-func (cluster) Isolation(uint32, verdict.Direction, verdict.Family) []verdict.Origin {
+func (cluster) Rule(set, rule uint32) (verdict.Rule, bool) {
+	return verdict.Rule{Origin: verdict.Origin{Kind: "NetworkPolicy", Namespace: "shop", Name: "db", Rule: fmt.Sprintf("ingress[%d]", rule)}}, set == 9
+}
+
+func (cluster) Isolating(uint32, verdict.Direction, verdict.Family) []verdict.Origin {
 	return []verdict.Origin{{Kind: "NetworkPolicy", Namespace: "shop", Name: "db"}}
 }
 

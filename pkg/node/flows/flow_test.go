@@ -103,9 +103,9 @@ func TestEvents(t *testing.T) {
 			`"namespace":"web" cluster.local/ns/web/sa/client/00ff`, "client-1",
 		},
 		"an identity without an address": {syn(0), func(e *datapath.Event) { e.Source = netip.MustParseAddr("10.9.9.9") }, `"namespace":"web"`, "client-1 world"},
-		"this node":                      {allowed(0, 1), func(e *datapath.Event) { e.Source, e.SourceIdentity = netip.MustParseAddr("10.0.0.1"), 3 }, `"identity":1, reserved:host reserved:kube-apiserver node/node-a`, "remote"},
+		"this node":                      {allowed(0, 1), func(e *datapath.Event) { e.Source, e.SourceIdentity = netip.MustParseAddr("10.0.0.1"), 3 }, `"identity":1, reserved:host node/node-a`, "remote"},
 		"another node":                   {allowed(0, 1), func(e *datapath.Event) { e.Source, e.SourceIdentity = netip.MustParseAddr("10.0.0.2"), 4 }, `"identity":6, reserved:remote-node node/node-b`, "reserved:host"},
-		"the API server outside":         {allowed(0, 1), func(e *datapath.Event) { e.Source, e.SourceIdentity = netip.MustParseAddr("10.0.0.9"), 0 }, `"identity":7, reserved:kube-apiserver`, "remote"},
+		"the API server outside":         {allowed(0, 1), func(e *datapath.Event) { e.Source, e.SourceIdentity = netip.MustParseAddr("10.0.0.9"), 5 }, `"identity":7, reserved:kube-apiserver`, "remote"},
 		"the host by a bridge": {allowed(0, 1), func(e *datapath.Event) {
 			e.Source, e.SourceIdentity, e.Hook = netip.MustParseAddr("10.1.0.1"), 0, datapath.LocalOut
 		}, `"identity":1, reserved:host`, "world"},

@@ -5,95 +5,98 @@ import (
 	"slices"
 	"strings"
 
-	nodev1 "fairlead.io/fairlead/api/node/v1"
 	"fairlead.io/fairlead/api/observe/flow"
 	"fairlead.io/fairlead/pkg/node/datapath"
 	"fairlead.io/fairlead/pkg/observe/filter"
 	"fairlead.io/fairlead/pkg/verdict"
 )
 
-// maxNames bounds what is kept of Peers and Origins for the next flow.
+// maxNames bounds what is kept of pods and policies for the next flow.
 const maxNames = 16384
 
+// pod tells one endpoint from another. namespace and name are empty where only the identity is known.
+type pod struct{ identity, namespace, name string }
+
 func (o *Observer) forgetNames() {
-	o.endpoints, o.policies = map[*nodev1.Peer]*flow.Endpoint{}, map[verdict.Origin]*flow.Policy{}
+	o.endpoints, o.policies = map[pod]*flow.Endpoint{}, map[verdict.Origin]*flow.Policy{}
 }
 
-// endpoint says who was at an address. The kernel's number counts more than who has the address now: a pod may have got it since.
+// endpoint says who was at an address. The kernel's number counts more than who has the address now: another pod may have got it
+// since. Host says that an address which nobody is known to have is this node's.
 func (o *Observer) endpoint(a netip.Addr, number uint32, host bool) *flow.Endpoint {
-	peer, identity := o.cfg.Names.Peer(a), ""
+	var p pod
+	var workload string
+	var labels map[string]string
 	if number != 0 {
-		identity = o.cfg.Names.Identity(number)
+		p.identity, workload, labels = o.cfg.Names.Identity(number)
+	}
+	p.namespace, p.name, _ = o.cfg.Names.Pod(a)
+	if was := namespaceOf(p.identity); p.identity != "" && was != p.namespace {
+		p.namespace, p.name = was, ""
 	}
 	switch {
-	case peer != nil && (number == 0 || identity == "" || identity == peer.GetIdentity()):
-		return o.peer(peer)
-	case identity != "":
-		return identified(identity)
-	case host:
+	case p == pod{} && host:
 		return reserved(filter.Host, "reserved:host")
+	case p == pod{}:
+		return reserved(filter.World, "reserved:world")
+	case p.namespace == "":
+		return o.machine(p.identity)
 	}
-	return reserved(filter.World, "reserved:world")
-}
-
-func (o *Observer) peer(p *nodev1.Peer) *flow.Endpoint {
 	if e, ok := o.endpoints[p]; ok {
 		return e
 	}
+	e := named(p, workload, labels)
 	if len(o.endpoints) >= maxNames {
 		o.forgetNames()
 	}
-	e := o.named(p)
-	o.endpoints[p] = e
+	if len(labels) > 0 { // else they may become known
+		o.endpoints[p] = e
+	}
 	return e
 }
 
-// named makes an endpoint of a Peer.
-func (o *Observer) named(p *nodev1.Peer) *flow.Endpoint {
-	if p.GetNamespace() != "" {
-		e := identified(p.GetIdentity())
-		e.Namespace, e.PodName = p.GetNamespace(), p.GetName()
-		for k, v := range p.GetLabels() {
-			e.Labels = append(e.Labels, "k8s:"+k+"="+v)
-		}
-		slices.Sort(e.Labels)
-		if kind, name, ok := strings.Cut(p.GetWorkload(), "/"); ok {
-			e.Workloads = []*flow.Workload{{Kind: kind, Name: name}}
-		}
-		return e
+// named makes the endpoint of a pod.
+func named(p pod, workload string, labels map[string]string) *flow.Endpoint {
+	e := &flow.Endpoint{Namespace: p.namespace, PodName: p.name, Labels: []string{"k8s:io.kubernetes.pod.namespace=" + p.namespace}}
+	if p.identity != "" {
+		e.Identity = filter.Identity(p.identity)
+		e.Labels = append(e.Labels, identityLabel(p.identity))
 	}
-	e := reserved(filter.RemoteNode, "reserved:remote-node", "fairlead:identity="+p.GetIdentity())
-	entities := verdict.Entity(p.GetEntities())
-	switch {
-	case p.GetIdentity() == verdict.NodeIdentity(o.cfg.Node):
-		e = reserved(filter.Host, "reserved:host", "fairlead:identity="+p.GetIdentity())
-	case entities&verdict.RemoteNode == 0:
-		e = reserved(filter.World, "reserved:world")
+	for k, v := range labels {
+		e.Labels = append(e.Labels, "k8s:"+k+"="+v)
 	}
-	if entities&verdict.KubeAPIServer != 0 {
-		e.Labels = append(e.Labels, "reserved:kube-apiserver")
-		if e.Identity != filter.Host {
-			e.Identity = filter.KubeAPIServer
-		}
+	slices.Sort(e.Labels)
+	if kind, name, ok := strings.Cut(workload, "/"); ok {
+		e.Workloads = []*flow.Workload{{Kind: kind, Name: name}}
 	}
 	return e
+}
+
+// machine makes the endpoint of an identity that is no pod's.
+func (o *Observer) machine(identity string) *flow.Endpoint {
+	switch {
+	case identity == verdict.NodeIdentity(o.cfg.Node):
+		return reserved(filter.Host, "reserved:host", identityLabel(identity))
+	case strings.HasPrefix(identity, verdict.NodeIdentity("")):
+		return reserved(filter.RemoteNode, "reserved:remote-node", identityLabel(identity))
+	case strings.HasPrefix(identity, "kube-apiserver/"):
+		return reserved(filter.KubeAPIServer, "reserved:kube-apiserver", identityLabel(identity))
+	}
+	return reserved(filter.Identity(identity), identityLabel(identity))
 }
 
 func reserved(number uint32, labels ...string) *flow.Endpoint {
 	return &flow.Endpoint{Identity: number, Labels: labels}
 }
 
-// identified makes an endpoint of a name of verdict.Filter.Identity, or of a node.
-func identified(identity string) *flow.Endpoint {
-	if strings.HasPrefix(identity, "node/") {
-		return reserved(filter.RemoteNode, "reserved:remote-node", "fairlead:identity="+identity)
-	}
-	e := &flow.Endpoint{Identity: filter.Identity(identity), Labels: []string{"fairlead:identity=" + identity}}
+func identityLabel(identity string) string { return "fairlead:identity=" + identity }
+
+// namespaceOf is that of a name of verdict.Filter.Identity, empty for another.
+func namespaceOf(identity string) string {
 	if parts := strings.Split(identity, "/"); len(parts) == 6 && parts[1] == "ns" {
-		e.Namespace = parts[2]
-		e.Labels = append(e.Labels, "k8s:io.kubernetes.pod.namespace="+parts[2])
+		return parts[2]
 	}
-	return e
+	return ""
 }
 
 // origins are the policies that have decided, and which of their rules.
@@ -112,15 +115,10 @@ func (o *Observer) origins(e *datapath.Event, d verdict.Direction) (out origins)
 	switch s.Because {
 	case datapath.ByRule:
 		if r, ok := o.cfg.Names.Rule(s.Set, s.Rule); ok {
-			list = []verdict.Origin{r}
+			list = []verdict.Origin{r.Origin}
 		}
 	case datapath.Isolation:
-		// Of a reply, the source is who was called.
-		identity := e.SourceIdentity
-		if (d == verdict.Ingress) != e.Reply {
-			identity = e.DestinationIdentity
-		}
-		list = o.cfg.Names.Isolation(identity, d, s.Family)
+		list = o.cfg.Names.Isolating(s.Set, d, s.Family)
 	}
 	for _, x := range list {
 		out.policies = append(out.policies, o.policy(x))

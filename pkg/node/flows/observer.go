@@ -26,22 +26,21 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	nodev1 "fairlead.io/fairlead/api/node/v1"
 	"fairlead.io/fairlead/api/observe/flow"
 	"fairlead.io/fairlead/pkg/node/datapath"
 	"fairlead.io/fairlead/pkg/verdict"
 )
 
-// Names says what the kernel's numbers and addresses stand for now. It is asked for every event and must not wait.
+// Names says what the kernel's numbers and addresses stand for now (*enforce.Engine). It is asked for every event and must not wait.
 type Names interface {
-	// Identity is the name of an identity's number, or empty.
-	Identity(number uint32) string
-	// Peer is who has an address, nil for nobody of the cluster. It is the same pointer until the Peer changes.
-	Peer(netip.Addr) *nodev1.Peer
-	// Rule is where a rule of a Set comes from; false when it is not known any more.
-	Rule(set, rule uint32) (verdict.Origin, bool)
-	// Isolation are the policies that isolate an identity.
-	Isolation(identity uint32, d verdict.Direction, f verdict.Family) []verdict.Origin
+	// Identity is the name of an identity's number, or empty; what owns its pods, "Deployment/web"; and the labels that count.
+	Identity(number uint32) (name, workload string, labels map[string]string)
+	// Pod is which pod has an address, empty for none, and its node.
+	Pod(netip.Addr) (namespace, name, node string)
+	// Rule is a rule of a Set; false when it is not known any more.
+	Rule(set, rule uint32) (verdict.Rule, bool)
+	// Isolating are the policies that isolate in a Set.
+	Isolating(set uint32, d verdict.Direction, f verdict.Family) []verdict.Origin
 }
 
 // Reader gives events (*datapath.EventReader). Close ends Read, which fails with os.ErrClosed then.
@@ -84,8 +83,8 @@ type Observer struct {
 	id      [8]byte
 	metrics *metrics
 
-	// Only Record touches these: what has been made of Peers and Origins, to be shared by flows.
-	endpoints map[*nodev1.Peer]*flow.Endpoint
+	// Only Record touches these: what has been made of pods and policies, to be shared by flows.
+	endpoints map[pod]*flow.Endpoint
 	policies  map[verdict.Origin]*flow.Policy
 
 	mu         sync.Mutex           // guards what follows

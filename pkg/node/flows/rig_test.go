@@ -11,14 +11,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
-	nodev1 "fairlead.io/fairlead/api/node/v1"
 	"fairlead.io/fairlead/api/observe/observer"
 	"fairlead.io/fairlead/pkg/node/datapath"
+	"fairlead.io/fairlead/pkg/node/enforce"
 	"fairlead.io/fairlead/pkg/observe/filter"
 	"fairlead.io/fairlead/pkg/verdict"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// What an agent puts in.
+var (
+	_ Names    = (*enforce.Engine)(nil)
+	_ Reader   = (*datapath.EventReader)(nil)
+	_ Counters = (*datapath.Datapath)(nil)
+)
 
 const (
 	clientID = "cluster.local/ns/web/sa/client/00ff"
@@ -27,7 +34,7 @@ const (
 
 // cluster has a client in web, a database in shop, this node and another one.
 type cluster struct {
-	peers      map[string]*nodev1.Peer
+	pods       map[string][2]string
 	identities []string
 	rules      map[[2]uint32]verdict.Origin
 	isolation  map[uint32][]verdict.Origin
@@ -35,40 +42,44 @@ type cluster struct {
 
 func newCluster() *cluster {
 	return &cluster{
-		peers: map[string]*nodev1.Peer{
-			"10.1.0.5": {Identity: clientID, Namespace: "web", Name: "client-1", Entities: uint32(verdict.All | verdict.Pods), Labels: map[string]string{"app": "client", "a.b/c": "d"}, Workload: "Deployment/client"},
-			"10.2.0.7": {Identity: dbID, Namespace: "shop", Name: "db-0", Entities: uint32(verdict.All | verdict.Pods), Labels: map[string]string{"app": "db"}, Workload: "StatefulSet/db"},
-			"fd00::7":  {Identity: dbID, Namespace: "shop", Name: "db-0", Entities: uint32(verdict.All | verdict.Pods)},
-			"10.0.0.1": {Identity: "node/node-a", Name: "node-a", Entities: uint32(verdict.All | verdict.RemoteNode | verdict.KubeAPIServer)},
-			"10.0.0.2": {Identity: "node/node-b", Name: "node-b", Entities: uint32(verdict.All | verdict.RemoteNode)},
-			"10.0.0.9": {Identity: "kube-apiserver/10.0.0.9", Name: "10.0.0.9", Entities: uint32(verdict.All | verdict.World | verdict.KubeAPIServer)},
-		},
-		identities: []string{"", clientID, dbID, "node/node-a", "node/node-b"},
+		pods:       map[string][2]string{"10.1.0.5": {"web", "client-1"}, "10.2.0.7": {"shop", "db-0"}, "fd00::7": {"shop", "db-0"}},
+		identities: []string{"", clientID, dbID, "node/node-a", "node/node-b", "kube-apiserver/10.0.0.9"},
 		rules: map[[2]uint32]verdict.Origin{
 			{9, 1}: {Group: "networking.k8s.io", Kind: "NetworkPolicy", Namespace: "shop", Name: "db", Rule: "ingress[1]"},
 			{8, 0}: {Group: "policy.networking.k8s.io", Kind: "ClusterNetworkPolicy", Name: "guard", Rule: "egress[0]"},
 		},
 		isolation: map[uint32][]verdict.Origin{
-			2: {{Kind: "NetworkPolicy", Namespace: "shop", Name: "db"}, {Kind: "NetworkPolicy", Namespace: "shop", Name: "all"}},
+			9: {{Kind: "NetworkPolicy", Namespace: "shop", Name: "db"}, {Kind: "NetworkPolicy", Namespace: "shop", Name: "all"}},
 		},
 	}
 }
 
-func (c *cluster) Identity(n uint32) string {
+func (c *cluster) Identity(n uint32) (name, workload string, labels map[string]string) {
 	if int(n) < len(c.identities) {
-		return c.identities[n]
+		name = c.identities[n]
 	}
-	return ""
-}
-func (c *cluster) Peer(a netip.Addr) *nodev1.Peer { return c.peers[a.String()] }
-func (c *cluster) Rule(set, rule uint32) (verdict.Origin, bool) {
-	o, ok := c.rules[[2]uint32{set, rule}]
-	return o, ok
+	switch name {
+	case clientID:
+		return name, "Deployment/client", map[string]string{"app": "client", "a.b/c": "d"}
+	case dbID:
+		return name, "StatefulSet/db", map[string]string{"app": "db"}
+	}
+	return name, "", nil
 }
 
-func (c *cluster) Isolation(identity uint32, d verdict.Direction, f verdict.Family) []verdict.Origin {
+func (c *cluster) Pod(a netip.Addr) (namespace, name, node string) {
+	p := c.pods[a.String()]
+	return p[0], p[1], "node-a"
+}
+
+func (c *cluster) Rule(set, rule uint32) (verdict.Rule, bool) {
+	o, ok := c.rules[[2]uint32{set, rule}]
+	return verdict.Rule{Origin: o}, ok
+}
+
+func (c *cluster) Isolating(set uint32, d verdict.Direction, f verdict.Family) []verdict.Origin {
 	if d == verdict.Ingress && f == verdict.Network {
-		return c.isolation[identity]
+		return c.isolation[set]
 	}
 	return nil
 }
@@ -82,7 +93,7 @@ func syn(since time.Duration) datapath.Event {
 		SourceIdentity: 1, DestinationIdentity: 2, Protocol: protoTCP, SourcePort: 40000, DestinationPort: 5432, TCPFlags: 2,
 		Direction: verdict.Ingress, Reason: datapath.PolicyDenied, Interface: 7, Length: 60,
 	}
-	e.Said[verdict.Ingress] = datapath.Said{Judged: true, Because: datapath.Isolation}
+	e.Said[verdict.Ingress] = datapath.Said{Judged: true, Because: datapath.Isolation, Set: 9}
 	return e
 }
 
