@@ -22,8 +22,11 @@ func closed(p *Policy, f verdict.Filter) *Policy {
 		out.Subjects = append(out.Subjects, *s)
 	}
 	for _, rule := range p.Rules {
-		if blind && rule.Action != verdict.Deny && rule.Name != "" {
+		if blind && rule.Action == verdict.Allow && rule.Name != "" {
 			continue // more would be allowed than the author meant; what its kind always allows is no rule of the author's
+		}
+		if rule.Action == verdict.Pass && (blind || passesHidden(&rule, f)) {
+			rule.Action = verdict.Deny // what comes behind it may allow what the author did not
 		}
 		peers := rule.Peers
 		rule.Peers = nil
@@ -31,7 +34,7 @@ func closed(p *Policy, f verdict.Filter) *Policy {
 			if peer.Pods != nil {
 				s := peer.Pods.plain()
 				if labels := s.hidden(f); len(labels) > 0 {
-					out.Notes = append(out.Notes, hiddenNote("spec."+rule.Name, labels))
+					out.Notes = append(out.Notes, hiddenNote(pathOf(&rule), labels))
 					if rule.Action != verdict.Deny {
 						continue
 					}
@@ -44,6 +47,20 @@ func closed(p *Policy, f verdict.Filter) *Policy {
 		out.Rules = append(out.Rules, rule)
 	}
 	return &out
+}
+
+// passesHidden tells whether a rule names pods by labels that do not count.
+func passesHidden(rule *Rule, f verdict.Filter) bool {
+	return slices.ContainsFunc(rule.Peers, func(p Peer) bool { return p.Pods != nil && len(p.Pods.hidden(f)) > 0 })
+}
+
+// pathOf is where a rule stands, by the name that its author counts it by.
+func pathOf(rule *Rule) string {
+	name, _, _ := strings.Cut(rule.Name, " ")
+	if strings.HasPrefix(name, "specs[") {
+		return name
+	}
+	return "spec." + name
 }
 
 func hiddenNote(path string, labels []string) Note {
