@@ -72,6 +72,11 @@ func (p *payload) sign(t testing.TB, algorithm jose.SignatureAlgorithm, key any)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return p.serialize(t, s)
+}
+
+func (p *payload) serialize(t testing.TB, s jose.Signer) string {
+	t.Helper()
 	text, err := jwt.Signed(s).Claims(p).Serialize()
 	if err != nil {
 		t.Fatal(err)
@@ -199,11 +204,7 @@ func bringing(t testing.TB, p *payload) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := jwt.Signed(s).Claims(p).Serialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return p.serialize(t, s)
 }
 
 // What is in the metadata decides before anything of a token is read; a certificate does not help who brings a bad token.

@@ -95,6 +95,15 @@ func believes(r *authentication.TokenReview) error {
 	return nil
 }
 
+// believesBut is that answer with a change.
+func believesBut(change func(*authentication.TokenReview)) func(*authentication.TokenReview) error {
+	return func(r *authentication.TokenReview) error {
+		err := believes(r)
+		change(r)
+		return err
+	}
+}
+
 // source is a KeySource that a test changes.
 type source struct {
 	mu    sync.Mutex
@@ -143,11 +152,7 @@ func newToken(t testing.TB, kid string, key crypto.Signer, age, life time.Durati
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := jwt.Signed(s).Claims(p).Serialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return p.serialize(t, s)
 }
 
 func newAuthn(t testing.TB, d ca.Directory, change func(*Config)) *Authn {
@@ -172,14 +177,7 @@ func present(ctx context.Context, token string) context.Context {
 // want authenticates and asserts the reason, "" for a caller.
 func want(t testing.TB, a *Authn, token string, reason Reason, code codes.Code) {
 	t.Helper()
-	_, err := a.Authenticate(present(t.Context(), token))
-	var r *Refusal
-	switch {
-	case reason == "" && err != nil:
-		t.Errorf("refused: %v", err)
-	case reason != "" && (!errors.As(err, &r) || r.Reason != reason || status.Code(err) != code):
-		t.Errorf("%v with code %s; want %s, %s", err, status.Code(err), reason, code)
-	}
+	refusal(t, a, present(t.Context(), token), reason, code)
 }
 
 func TestReviewIsRememberedUntilTheTokenEnds(t *testing.T) {
@@ -209,44 +207,16 @@ func TestReviewThatRefuses(t *testing.T) {
 		code   codes.Code
 		asked  int32 // by two calls at once after another
 	}{
-		"refused": {func(r *authentication.TokenReview) error { r.Status.Error = "no"; return nil }, TokenRefused, codes.Unauthenticated, 1},
-		"for others": {func(r *authentication.TokenReview) error {
-			_ = believes(r)
-			r.Status.Audiences = []string{"vault"}
-			return nil
-		}, TokenAudience, codes.Unauthenticated, 1},
-		"without a pod": {func(r *authentication.TokenReview) error { _ = believes(r); r.Status.User.Extra = nil; return nil }, TokenUnbound, codes.Unauthenticated, 1},
-		"another pod": {func(r *authentication.TokenReview) error {
-			_ = believes(r)
-			r.Status.User.Extra[extraPodUID] = []string{"uid-2"}
-			return nil
-		}, TokenRefused, codes.Unauthenticated, 1},
-		"a pod of another name": {func(r *authentication.TokenReview) error {
-			_ = believes(r)
-			r.Status.User.Extra[extraPodName] = []string{"web-2"}
-			return nil
-		}, TokenRefused, codes.Unauthenticated, 1},
-		"two pods": {func(r *authentication.TokenReview) error {
-			_ = believes(r)
-			r.Status.User.Extra[extraPodName] = []string{"web-1", "web-2"}
-			return nil
-		}, TokenUnbound, codes.Unauthenticated, 1},
-		"another node": {func(r *authentication.TokenReview) error {
-			_ = believes(r)
-			r.Status.User.Extra[extraNodeName] = []string{"n2"}
-			return nil
-		}, TokenRefused, codes.Unauthenticated, 1},
-		"a former node": {func(r *authentication.TokenReview) error {
-			_ = believes(r)
-			r.Status.User.Extra[extraNodeUID] = []string{"uid-n0"}
-			return nil
-		}, TokenRefused, codes.Unauthenticated, 1},
-		"another account": {func(r *authentication.TokenReview) error {
-			_ = believes(r)
-			r.Status.User.Username = "system:serviceaccount:shop:bank"
-			return nil
-		}, TokenRefused, codes.Unauthenticated, 1},
-		"not to be asked": {func(*authentication.TokenReview) error { return errors.New("connection refused") }, TokenUnverified, codes.Unavailable, 2},
+		"refused":               {func(r *authentication.TokenReview) error { r.Status.Error = "no"; return nil }, TokenRefused, codes.Unauthenticated, 1},
+		"for others":            {believesBut(func(r *authentication.TokenReview) { r.Status.Audiences = []string{"vault"} }), TokenAudience, codes.Unauthenticated, 1},
+		"without a pod":         {believesBut(func(r *authentication.TokenReview) { r.Status.User.Extra = nil }), TokenUnbound, codes.Unauthenticated, 1},
+		"another pod":           {believesBut(func(r *authentication.TokenReview) { r.Status.User.Extra[extraPodUID] = []string{"uid-2"} }), TokenRefused, codes.Unauthenticated, 1},
+		"a pod of another name": {believesBut(func(r *authentication.TokenReview) { r.Status.User.Extra[extraPodName] = []string{"web-2"} }), TokenRefused, codes.Unauthenticated, 1},
+		"two pods":              {believesBut(func(r *authentication.TokenReview) { r.Status.User.Extra[extraPodName] = []string{"web-1", "web-2"} }), TokenUnbound, codes.Unauthenticated, 1},
+		"another node":          {believesBut(func(r *authentication.TokenReview) { r.Status.User.Extra[extraNodeName] = []string{"n2"} }), TokenRefused, codes.Unauthenticated, 1},
+		"a former node":         {believesBut(func(r *authentication.TokenReview) { r.Status.User.Extra[extraNodeUID] = []string{"uid-n0"} }), TokenRefused, codes.Unauthenticated, 1},
+		"another account":       {believesBut(func(r *authentication.TokenReview) { r.Status.User.Username = "system:serviceaccount:shop:bank" }), TokenRefused, codes.Unauthenticated, 1},
+		"not to be asked":       {func(*authentication.TokenReview) error { return errors.New("connection refused") }, TokenUnverified, codes.Unavailable, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -17,8 +17,18 @@ type reception struct {
 	s *Service
 }
 
-// recordNames are how the audit names the methods.
-var recordNames = map[string]string{"SignX509": "x509", "SignJWT": "jwt", "CreateCertificate": "istio"}
+// recordName is how the audit names a method.
+func recordName(method string) string {
+	switch method {
+	case "SignX509":
+		return "x509"
+	case "SignJWT":
+		return "jwt"
+	case "CreateCertificate":
+		return "istio"
+	}
+	return method
+}
 
 // RegisterService implements grpc.ServiceRegistrar.
 func (r reception) RegisterService(desc *grpc.ServiceDesc, impl any) {
@@ -26,7 +36,7 @@ func (r reception) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	out.Methods = slices.Clone(desc.Methods)
 	for i, m := range desc.Methods {
 		out.Methods[i].Handler = func(srv any, ctx context.Context, read func(any) error, next grpc.UnaryServerInterceptor) (any, error) {
-			v := &visit{record: newRecord(ctx, recordNames[m.MethodName])}
+			v := &visit{record: newRecord(ctx, recordName(m.MethodName))}
 			leave, f := r.s.receive(ctx, v)
 			if f != nil {
 				r.s.refuse(ctx, v.record, f)
