@@ -44,6 +44,6 @@ func newRoot(log io.Writer) *cobra.Command {
 	root.Version = version
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions = cobra.CompletionOptions{HiddenDefaultCmd: true}
-	root.AddCommand(statusCommand())
+	root.AddCommand(statusCommand(), uninstallCommand())
 	return root
 }

@@ -29,6 +29,7 @@ type runFlags struct {
 	serverID            string
 	cfg                 agent.Config
 	group               string
+	policy              policyFlags
 	logLevel, logFormat string
 }
 
@@ -36,10 +37,11 @@ func runCommand(log io.Writer) *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
 		Use:   "fairlead-node --server HOST:PORT --node-name NAME (--trust-bundle FILE | --trust-hash sha256:HEX)",
-		Short: "The agent of a node: identities for its pods",
+		Short: "The agent of a node: identities and policy for its pods",
 		Long: "Gets the node's own SVID with a ServiceAccount token, then one for each identity of the pods that run here as soon as they\n" +
 			"appear, and renews them long before they end. Serves them to the node's Envoy (SDS) and to the pods (SPIFFE Workload API).\n" +
-			"Keys are in memory only. Without a control plane it goes on with what it has.",
+			"Keys are in memory only. Without a control plane it goes on with what it has.\n\n" +
+			"With --policy, L3/L4 policy is enforced by programs in the kernel, which go on when the agent does not.",
 		Example: "  fairlead-node --server fairlead.fairlead-system.svc:15012 --node-name node-a --trust-bundle /etc/fairlead/trust/root.pem\n" +
 			"  fairlead-node --server 10.0.0.7:15012 --server 10.0.0.8:15012 --node-name node-a --trust-hash sha256:5f0c…\n" +
 			"  fairlead-node status",
@@ -64,6 +66,7 @@ func runCommand(log io.Writer) *cobra.Command {
 	fs.StringVar(&f.cfg.WorkloadSocket, "workload-socket", "/run/fairlead/workload/api.sock", "Unix socket of the SPIFFE Workload API, for pods; empty is not served")
 	fs.StringVar(&f.cfg.Admin, "admin", defaultAdmin, "where to serve /metrics, /readyz and /api/status: loopback IP:PORT or unix:/path; empty is not served")
 	fs.DurationVar(&f.cfg.TTL, "svid-ttl", 0, "how long SVIDs should be valid; the control plane's default unless set, which caps it too")
+	f.policy.add(fs)
 	fs.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	fs.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	return cmd
@@ -96,6 +99,9 @@ func (f *runFlags) config(out io.Writer) (agent.Config, error) {
 		errs = append(errs, fmt.Errorf("--svid-ttl=%s: use a duration of at least 1s, or 0 for the control plane's default", cfg.TTL))
 	}
 	if _, err := control.NewTrust(cfg.TrustBundle, cfg.TrustHash); err != nil {
+		errs = append(errs, err)
+	}
+	if cfg.Policy, err = f.policy.config(); err != nil {
 		errs = append(errs, err)
 	}
 	if f.group != "" {

@@ -83,10 +83,48 @@ func table(w io.Writer, s *agent.Status, now time.Time) error {
 		if id.Authority != "" && s.Signing != "" && id.Authority != s.Signing {
 			authority += " (old)"
 		}
-		clean := strings.NewReplacer("\t", " ", "\n", " ", "\r", " ").Replace(orDash(id.Error))
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", id.ID, pods, id.State, age, left, authority, clean)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", id.ID, pods, id.State, age, left, authority, oneLine(orDash(id.Error)))
+	}
+	if err := t.Flush(); err != nil || s.Policy == nil {
+		return err
+	}
+	return policyTable(w, s.Policy)
+}
+
+// policyTable prints what is enforced.
+func policyTable(w io.Writer, p *agent.PolicyStatus) error {
+	state := "enforced"
+	switch {
+	case !p.Enforcing:
+		state = "not enforced yet"
+	case p.Audit:
+		state = "told and not enforced (audit)"
+	}
+	n := p.Counts
+	fmt.Fprintf(w, "\npolicy is %s; %d peers, %d addresses, %d identities, %d peer sets, %d sets, %d rules\n", state, n.Peers, n.Addresses, n.Identities, n.PeerSets, n.Sets, n.Rules)
+	if p.Problem != "" {
+		fmt.Fprintln(w, "problem:", oneLine(p.Problem))
+	}
+	fmt.Fprintln(w)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "POD\tADDRESSES\tINTERFACE\tIDENTITY\tSET\tRULES\tSTATE\tWHY")
+	for i := range p.Endpoints {
+		e := &p.Endpoints[i]
+		pod := e.Namespace + "/" + e.Name
+		if e.Name == "" {
+			pod = e.UID
+		}
+		var addresses []string
+		for _, a := range e.Addresses {
+			addresses = append(addresses, a.String())
+		}
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s (%d)\t%d\t%d\t%s\t%s\n", pod, orDash(strings.Join(addresses, ",")), e.Interface, orDash(e.Identity), e.Number, e.Set, e.Rules, e.State, oneLine(orDash(e.Why)))
 	}
 	return t.Flush()
+}
+
+func oneLine(s string) string {
+	return strings.NewReplacer("\t", " ", "\n", " ", "\r", " ").Replace(s)
 }
 
 func short(d time.Duration) string { return d.Round(time.Second).String() }

@@ -26,6 +26,8 @@ type Status struct {
 	Identities []keeper.Identity `json:"identities"`
 	// Envoy counts the SDS streams.
 	Envoy int `json:"envoy"`
+	// Policy is nil where none is enforced.
+	Policy *PolicyStatus `json:"policy,omitempty"`
 	// NotReady is why /readyz fails; empty when it does not.
 	NotReady string `json:"notReady,omitempty"`
 }
@@ -37,6 +39,9 @@ func (a *agent) status() Status {
 	}
 	if b, _, err := a.keeper.Bundles(); err == nil {
 		s.Signing = b.Signing
+	}
+	if a.enforcer != nil {
+		s.Policy = a.enforcer.status()
 	}
 	s.NotReady = a.notReady(&s)
 	return s
@@ -50,6 +55,8 @@ func (a *agent) notReady(s *Status) string {
 		return "the node has no SVID: " + orElse(s.Identities[0].Error, "it was not asked for yet")
 	case !s.Control.Synced:
 		return "the control plane has not told workloads and trust bundles yet: " + orElse(s.Control.Error, "no answer yet")
+	case s.Policy != nil && !s.Policy.Enforcing:
+		return "policy is not enforced yet: " + orElse(s.Policy.Problem, "not all of it is known")
 	}
 	return ""
 }

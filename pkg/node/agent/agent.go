@@ -51,8 +51,10 @@ type Config struct {
 	Patience time.Duration
 	// Attestor tells which pod calls the Workload API; nil asks the kernel.
 	Attestor attest.Attestor
-	Version  string
-	Log      *slog.Logger
+	// Policy enforces L3/L4 policy; nil does not.
+	Policy  *PolicyConfig
+	Version string
+	Log     *slog.Logger
 }
 
 // drainTime is how long clients have to take their leave.
@@ -66,6 +68,7 @@ type agent struct {
 	client   *control.Client
 	keeper   *keeper.Keeper
 	sds      *sds.Server
+	enforcer *enforcer // nil without policy
 	started  time.Time
 }
 
@@ -74,6 +77,9 @@ func Run(ctx context.Context, cfg Config) error {
 	a, err := newAgent(cfg)
 	if err != nil {
 		return err
+	}
+	if a.enforcer != nil {
+		defer a.enforcer.close()
 	}
 	listeners, err := a.listen()
 	if err != nil {
@@ -100,9 +106,16 @@ func newAgent(cfg Config) (*agent, error) {
 	})
 	a.keeper = keeper.New(keeper.Config{Signer: control.NewCA(a.link), TTL: cfg.TTL, Log: cfg.Log, Registry: a.registry})
 	a.sds = sds.New(sds.Config{Keeper: a.keeper, Log: cfg.Log, Registry: a.registry})
+	var policy control.Policy
+	if cfg.Policy != nil {
+		if a.enforcer, err = newEnforcer(*cfg.Policy, cfg.Node, cfg.Log, a.registry); err != nil {
+			return nil, fmt.Errorf("enforce policy: %w", err)
+		}
+		policy = a.enforcer.engine
+	}
 	a.client = control.NewClient(control.Config{
 		Link: a.link, Node: cfg.Node, Version: cfg.Version, TrustDomain: cfg.ServerID.TrustDomain(), Sink: a.keeper,
-		Served: a.sds.Served, Patience: cfg.Patience, Log: cfg.Log, Registry: a.registry,
+		Policy: policy, Served: a.sds.Served, Patience: cfg.Patience, Log: cfg.Log, Registry: a.registry,
 	})
 	return a, nil
 }
@@ -134,6 +147,10 @@ func (a *agent) run(ctx context.Context, l *listeners) error {
 	group.Go(func() error { return a.keeper.Run(ctx) })
 	group.Go(func() error { return a.sds.Run(ctx) })
 	group.Go(func() error { return a.stream(ctx) })
+	if a.enforcer != nil {
+		group.Go(func() error { return a.enforcer.engine.Run(ctx) })
+		group.Go(func() error { return a.enforcer.run(ctx, a.told) })
+	}
 	if l.sds != nil {
 		group.Go(func() error { return a.serveSDS(ctx, l.sds) })
 	}
@@ -162,6 +179,26 @@ func (a *agent) stream(ctx context.Context) error {
 		case <-changed:
 		}
 	}
+}
+
+// toldTime is how long the policy of a pod is waited for before the others' is enforced without it, and it is denied everything.
+const toldTime = 10 * time.Second
+
+// told tells whether everything that policy here takes has been heard.
+func (a *agent) told() bool {
+	s := a.client.State()
+	if !s.Synced {
+		return false
+	}
+	if time.Since(s.Since) > toldTime {
+		return true
+	}
+	for _, e := range a.enforcer.engine.Endpoints() {
+		if e.Set == 0 && e.Identity != "" {
+			return false
+		}
+	}
+	return true
 }
 
 func (a *agent) serveSDS(ctx context.Context, l net.Listener) error {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 
 	nodev1 "fairlead.io/fairlead/api/node/v1"
 	"fairlead.io/fairlead/pkg/node"
+	"fairlead.io/fairlead/pkg/node/enforce"
 	"fairlead.io/fairlead/pkg/node/keeper"
 )
 
@@ -26,6 +28,10 @@ import (
 const (
 	WorkloadType = "type.googleapis.com/fairlead.node.v1.Workload"
 	BundleType   = "type.googleapis.com/fairlead.node.v1.TrustBundle"
+	// With Policy only.
+	PeerType       = "type.googleapis.com/fairlead.node.v1.Peer"
+	PeerSetType    = "type.googleapis.com/fairlead.node.v1.PeerSet"
+	VerdictSetType = "type.googleapis.com/fairlead.node.v1.VerdictSet"
 )
 
 // UserAgent is what the agent calls itself.
@@ -45,10 +51,12 @@ type Config struct {
 	Node, Version string
 	TrustDomain   spiffeid.TrustDomain
 	Sink          Sink
+	// Policy is told what to enforce; nil asks for no policy.
+	Policy Policy
 	// Served waits until everything that is served here has the bundles that Sink was given last; its error names what has
 	// not. nil is at once.
 	Served func(context.Context) error
-	// Patience bounds Served. Default 20 s.
+	// Patience bounds Served, and how long a VerdictSet waits for the PeerSets that it names. Default 20 s.
 	Patience time.Duration
 	Log      *slog.Logger
 	Registry prometheus.Registerer
@@ -64,6 +72,9 @@ type Client struct {
 	versions map[string]map[string]string // by type and name: what is had
 	bundles  map[string]*bundle
 	told     bool // workloads have been answered once
+	// whole says that all peers have been told since the start; heard is when the last ones were.
+	whole bool
+	heard time.Time
 
 	mu    sync.Mutex // guards what follows
 	state State
@@ -74,12 +85,16 @@ type State struct {
 	Connected bool      `json:"connected"`
 	Server    string    `json:"server,omitempty"`
 	Since     time.Time `json:"since,omitzero"`
-	// Synced is set when both types have been answered once.
-	Synced    bool   `json:"synced"`
-	Workloads int    `json:"workloads"`
-	Bundles   int    `json:"bundles"`
-	Error     string `json:"error,omitempty"` // why the last stream ended
-	Refused   string `json:"refused,omitempty"`
+	// Synced is set when workloads, bundles and, with policy, peers have been answered once.
+	Synced    bool `json:"synced"`
+	Workloads int  `json:"workloads"`
+	Bundles   int  `json:"bundles"`
+	// With policy: how many of each are had.
+	Peers       int    `json:"peers,omitempty"`
+	PeerSets    int    `json:"peerSets,omitempty"`
+	VerdictSets int    `json:"verdictSets,omitempty"`
+	Error       string `json:"error,omitempty"` // why the last stream ended
+	Refused     string `json:"refused,omitempty"`
 }
 
 // NewClient gives a Client that does nothing before Run.
@@ -94,7 +109,7 @@ func NewClient(cfg Config) *Client {
 		cfg.Patience = 20 * time.Second
 	}
 	c := &Client{
-		cfg: cfg, bundles: map[string]*bundle{}, versions: map[string]map[string]string{WorkloadType: {}, BundleType: {}},
+		cfg: cfg, bundles: map[string]*bundle{}, versions: map[string]map[string]string{WorkloadType: {}, BundleType: {}, PeerType: {}, PeerSetType: {}, VerdictSetType: {}},
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_node_connected", Help: "1 while the stream to a control plane is up."}),
 		nacks:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "fairlead_node_nacks_total", Help: "Responses of the control plane that were refused."}, []string{"type"}),
 	}
@@ -178,7 +193,11 @@ func (c *Client) session(ctx context.Context) (answered bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("server %s: %w", conn.Server, err)
 	}
-	for _, url := range []string{BundleType, WorkloadType} {
+	wildcards := []string{BundleType, WorkloadType}
+	if c.cfg.Policy != nil {
+		wildcards = append(wildcards, PeerType)
+	}
+	for _, url := range wildcards {
 		req := &discovery.DeltaDiscoveryRequest{
 			Node:    &core.Node{Id: c.cfg.Node, UserAgentName: UserAgent, UserAgentVersionType: &core.Node_UserAgentVersion{UserAgentVersion: c.cfg.Version}},
 			TypeUrl: url, ResourceNamesSubscribe: []string{"*"}, InitialResourceVersions: c.had(url),
@@ -206,8 +225,15 @@ func (c *Client) session(ctx context.Context) (answered bool, err error) {
 	look := time.NewTicker(time.Second)
 	defer look.Stop()
 	var move <-chan time.Time
+	on, send := names{}, func(req *discovery.DeltaDiscoveryRequest) { _ = stream.Send(req) } // when it fails, Recv says why
+	var wanted <-chan struct{}
+	if c.cfg.Policy != nil {
+		wanted = c.subscribe(on, send)
+	}
 	for {
 		select {
+		case <-wanted:
+			wanted = c.subscribe(on, send)
 		case <-ctx.Done():
 			return answered, ctx.Err()
 		case err := <-failed:
@@ -219,8 +245,11 @@ func (c *Client) session(ctx context.Context) (answered bool, err error) {
 			}
 			c.take(ctx, &waits, r, replies)
 		case a := <-replies:
-			_ = stream.Send(c.answer(a)) // when it fails, Recv says why
+			send(c.answer(a))
 		case <-look.C:
+			if c.cfg.Policy != nil {
+				c.complete()
+			}
 			if move == nil && c.cfg.Link.Newer(conn) {
 				move = time.After(rand.N(3 * time.Second)) // nodes that were made together have SVIDs of one age
 			}
@@ -266,7 +295,7 @@ func (c *Client) take(ctx context.Context, waits *sync.WaitGroup, r *discovery.D
 		a.err = c.trust(r)
 		wait = c.cfg.Served
 	default:
-		a.err = fmt.Errorf("nobody has asked for %s", r.GetTypeUrl())
+		wait, a.err = c.takePolicy(r)
 	}
 	waits.Go(func() {
 		bounded, cancel := context.WithTimeout(ctx, c.cfg.Patience)
@@ -277,6 +306,31 @@ func (c *Client) take(ctx context.Context, waits *sync.WaitGroup, r *discovery.D
 		case <-ctx.Done():
 		}
 	})
+}
+
+// takePolicy takes in what is enforced. It is acknowledged when it is in the kernel.
+func (c *Client) takePolicy(r *discovery.DeltaDiscoveryResponse) (wait func(context.Context) error, err error) {
+	wait = func(context.Context) error { return nil }
+	switch {
+	case c.cfg.Policy != nil && r.GetTypeUrl() == PeerType:
+		err = c.peers(r)
+	case c.cfg.Policy != nil && r.GetTypeUrl() == PeerSetType:
+		err = c.peerSets(r)
+	case c.cfg.Policy != nil && r.GetTypeUrl() == VerdictSetType:
+		wait, err = c.verdictSets(r)
+	default:
+		return wait, fmt.Errorf("nobody has asked for %s", r.GetTypeUrl())
+	}
+	c.note(func(s *State) {
+		s.Peers, s.PeerSets, s.VerdictSets = len(c.versions[PeerType]), len(c.versions[PeerSetType]), len(c.versions[VerdictSetType])
+		s.Synced = c.synced()
+	})
+	return wait, err
+}
+
+// synced tells whether everything was answered once.
+func (c *Client) synced() bool {
+	return c.told && len(c.bundles) > 0 && (c.cfg.Policy == nil || !c.heard.IsZero())
 }
 
 func (c *Client) answer(a reply) *discovery.DeltaDiscoveryRequest {
@@ -299,6 +353,12 @@ func label(typeURL string) string {
 		return "Workload"
 	case BundleType:
 		return "TrustBundle"
+	case PeerType:
+		return "Peer"
+	case PeerSetType:
+		return "PeerSet"
+	case VerdictSetType:
+		return "VerdictSet"
 	}
 	return "other"
 }
@@ -306,8 +366,9 @@ func label(typeURL string) string {
 // workloads takes in pods. Those that cannot be read are named in the error; the others count.
 func (c *Client) workloads(r *discovery.DeltaDiscoveryResponse) error {
 	var put []keeper.Pod
+	var enforced []enforce.Workload
 	var errs []error
-	gone := r.GetRemovedResources()
+	gone, free := r.GetRemovedResources(), slices.Clone(r.GetRemovedResources())
 	for _, res := range r.GetResources() {
 		w := &nodev1.Workload{}
 		if err := res.GetResource().UnmarshalTo(w); err != nil {
@@ -318,6 +379,16 @@ func (c *Client) workloads(r *discovery.DeltaDiscoveryResponse) error {
 		if err != nil {
 			errs = append(errs, err)
 			continue
+		}
+		e, judged, err := parseWorkload(w)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if judged {
+			enforced = append(enforced, e)
+		} else {
+			free = append(free, res.GetName())
 		}
 		c.versions[WorkloadType][res.GetName()] = res.GetVersion()
 		if has {
@@ -330,8 +401,11 @@ func (c *Client) workloads(r *discovery.DeltaDiscoveryResponse) error {
 		delete(c.versions[WorkloadType], name)
 	}
 	c.cfg.Sink.Update(put, gone)
+	if c.cfg.Policy != nil {
+		errs = append(errs, c.cfg.Policy.Workloads(enforced, free, !c.told))
+	}
 	c.told = true
-	c.note(func(s *State) { s.Workloads, s.Synced = len(c.versions[WorkloadType]), len(c.bundles) > 0 })
+	c.note(func(s *State) { s.Workloads, s.Synced = len(c.versions[WorkloadType]), c.synced() })
 	return errors.Join(errs...)
 }
 
@@ -369,6 +443,6 @@ func (c *Client) trust(r *discovery.DeltaDiscoveryResponse) error {
 		c.cfg.Link.cfg.Trust.Receive(all.X509[own])
 		c.cfg.Sink.SetBundles(all)
 	}
-	c.note(func(s *State) { s.Bundles, s.Synced = len(c.bundles), c.told && len(c.bundles) > 0 })
+	c.note(func(s *State) { s.Bundles, s.Synced = len(c.bundles), c.synced() })
 	return errors.Join(errs...)
 }

@@ -170,6 +170,11 @@ func (e *Engine) Holds(identities []string) error {
 	return nil
 }
 
+// Await waits until the Sets of these identities hold as they were sent last.
+func (e *Engine) Await(ctx context.Context, identities []string) error {
+	return e.Wait(ctx, func() error { return e.Holds(identities) })
+}
+
 // Identity names a number that a program has told: the identity, what owns its pods, and the labels that count.
 func (e *Engine) Identity(number uint32) (name, workload string, labels map[string]string) {
 	e.mu.RLock()

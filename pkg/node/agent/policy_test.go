@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"fmt"
+	"net"
+	"path/filepath"
+	"testing"
+
+	nodev1 "fairlead.io/fairlead/api/node/v1"
+	"fairlead.io/fairlead/pkg/node/datapath"
+	"fairlead.io/fairlead/pkg/node/enforce"
+	"fairlead.io/fairlead/pkg/snapshot"
+	"fairlead.io/fairlead/pkg/verdict"
+	"fairlead.io/fairlead/pkg/verdict/wire"
+)
+
+// policyRig is an agent that enforces policy on a node with pods.
+type policyRig struct {
+	*rig
+	node *hostNode
+	t    testing.TB
+}
+
+func newPolicyRig(t *testing.T) *policyRig {
+	t.Helper()
+	r := &policyRig{rig: newRig(t), node: newHost(t), t: t}
+	r.cfg.Policy = &PolicyConfig{
+		Dir: bpffs(t), State: filepath.Join(r.dir, "policy"), Namespace: r.node.path(),
+		Sizes: datapath.Sizes{Addresses: 4096, Identities: 1024, Sets: 256, Rules: 1 << 16, Ranges: 4096, Flows: 4096, Drops: 1024, Events: 1 << 20},
+	}
+	t.Cleanup(func() {
+		if err := datapath.Uninstall(r.cfg.Policy.Dir); err != nil {
+			t.Error(err)
+		}
+	})
+	return r
+}
+
+// place tells the control plane of pods.
+func (r *policyRig) place(pods ...*pod) {
+	var put []*snapshot.Resource
+	for _, p := range pods {
+		w := &nodev1.Workload{
+			Uid: p.uid, Namespace: "shop", Name: p.name, ServiceAccount: p.name, Node: "node-a", Identity: p.identity,
+			SpiffeId: "spiffe://cluster.local/ns/shop/sa/" + p.name,
+		}
+		for _, a := range p.addresses {
+			w.Addresses = append(w.Addresses, a.String())
+		}
+		peer := wire.EncodePeer(&wire.Peer{Identity: p.identity, Namespace: "shop", Name: p.name, Addresses: p.addresses, Entities: verdict.All | verdict.Pods, Node: "node-a"})
+		put = append(put, r.server.Encode(p.uid, w), r.server.Encode(p.uid, peer))
+	}
+	r.server.Put(put)
+}
+
+// set says what holds for an identity.
+func (r *policyRig) set(identity string, s *verdict.Set) {
+	r.server.Put([]*snapshot.Resource{r.server.Encode(identity, wire.Encode(s))})
+}
+
+func (r *policyRig) peerSet(name string, identities ...string) {
+	r.server.Put([]*snapshot.Resource{r.server.Encode(name, wire.EncodePeerSet(identities))})
+}
+
+// isolated denies all ingress but what a rule allows; one for each PeerSet.
+func isolated(peerSets ...string) *verdict.Set {
+	s := &verdict.Set{}
+	by := verdict.Origin{Kind: "NetworkPolicy", Namespace: "shop", Name: "db"}
+	s.Isolated[verdict.Ingress][verdict.Network] = []verdict.Origin{by}
+	for i, name := range peerSets {
+		s.Rules = append(s.Rules, verdict.Rule{
+			Direction: verdict.Ingress, Tier: verdict.Main, Action: verdict.Allow, Ports: []verdict.Ports{{Protocol: 6, First: 80, Last: 80}},
+			Peers: []verdict.Peer{{Kind: verdict.PeerSet, Name: name}}, Origin: by,
+		})
+		s.Rules[i].Origin.Rule = fmt.Sprintf("ingress[%d]", i)
+	}
+	return s
+}
+
+// enforced waits until all pods are.
+func (r *policyRig) enforced(n int) *Status {
+	r.t.Helper()
+	var got *Status
+	eventually(r.t.(*testing.T), "pods are enforced", func() (err error) {
+		if got, err = r.status(); err != nil {
+			return err
+		}
+		has := 0
+		for _, e := range got.Policy.Endpoints {
+			if e.State == enforce.Enforced {
+				has++
+			}
+		}
+		if has != n || got.NotReady != "" {
+			return fmt.Errorf("%d of %d: %q: %+v", has, n, got.NotReady, got.Policy)
+		}
+		return nil
+	})
+	return got
+}
+
+// denied wants silence from every address of a pod, allowed an answer, soon.
+func (r *policyRig) denied(from, to *pod) {
+	r.t.Helper()
+	for _, a := range to.addresses {
+		c, err := from.dial(a, 80, silence)
+		if err == nil {
+			_ = c.Close()
+			r.t.Errorf("%s to %s at %s: connected", from.name, to.name, a)
+		} else if !silent(err) {
+			r.t.Errorf("%s to %s at %s: %v, where nothing should come back", from.name, to.name, a, err)
+		}
+	}
+}
+
+func (r *policyRig) allowed(from, to *pod) (out []net.Conn) {
+	r.t.Helper()
+	for _, a := range to.addresses {
+		eventually(r.t.(*testing.T), fmt.Sprintf("%s to %s at %s", from.name, to.name, a), func() error {
+			c, err := from.dial(a, 80, silence)
+			if err != nil {
+				return err
+			}
+			if err := echo(c, patience); err != nil {
+				_ = c.Close()
+				return err
+			}
+			out = append(out, c)
+			return nil
+		})
+	}
+	r.t.Cleanup(func() {
+		for _, c := range out {
+			_ = c.Close()
+		}
+	})
+	return out
+}
+
+// TestPolicy has a denied SYN dropped, and an edit open it: from the control plane to the kernel, with a bridge and with routes.
+func TestPolicy(t *testing.T) {
+	for _, bridged := range []bool{true, false} {
+		t.Run(map[bool]string{true: "bridge", false: "routes"}[bridged], func(t *testing.T) {
+			r := newPolicyRig(t)
+			web, db := r.node.pod("web", "id/web", 2, bridged), r.node.pod("db", "id/db", 3, bridged)
+			db.listen(80)
+			r.place(web, db)
+			r.set("id/web", &verdict.Set{})
+			r.set("id/db", isolated())
+			r.start(t)
+			r.enforced(2)
+			r.denied(web, db)
+
+			r.peerSet("app=web", "id/web")
+			r.set("id/db", isolated("app=web"))
+			r.allowed(web, db)
+
+			r.peerSet("app=web")
+			eventually(t, "the peer set is empty", func() error {
+				if c, err := web.dial(db.addresses[0], 80, silence); err == nil {
+					return fmt.Errorf("connected: %v", c.Close())
+				}
+				return nil
+			})
+			r.denied(web, db)
+		})
+	}
+}
