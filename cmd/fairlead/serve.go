@@ -161,7 +161,7 @@ func (f *serveFlags) cluster(cfg *server.Config) (server.Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--source=kube: no way to the API server; name a file with --kubeconfig: %w", err)
 	}
-	cfg.Conditions = &server.Conditions{REST: rest, Compat: slices.Contains(f.compat, "istio")}
+	cfg.Conditions = &server.Conditions{REST: rest, Compat: slices.Contains(f.compat, "istio"), Cilium: slices.Contains(f.compat, "cilium")}
 	if f.leaseNamespace != "" {
 		host, err := os.Hostname()
 		if err != nil {

@@ -2,7 +2,6 @@ package resolve
 
 import (
 	"fairlead.io/fairlead/pkg/model"
-	"fairlead.io/fairlead/pkg/resolve/policy"
 	"fairlead.io/fairlead/pkg/table"
 )
 
@@ -23,7 +22,7 @@ type Resolved struct {
 	Scopes    *Scopes
 	Residents *Residents
 	Trust     *Trust
-	Verdicts  *policy.Tables
+	Verdicts  *Verdicts
 	// Statuses are what the author of each object is told, by StatusKey.
 	Statuses *table.Derived[*model.ObjectStatus]
 }
@@ -51,16 +50,7 @@ func New(e *table.Engine, cfg Config) *Resolved {
 	res.Audiences = newAudiences(e, res)
 	residents.declareRest(e, in, api)
 	scopes.sidecars.declareStatus(e, in)
+	verdicts.declareStatus(e)
 	res.Statuses = newStatuses(e, res)
 	return res
-}
-
-func newVerdicts(e *table.Engine, cfg Config, in *Inputs) *policy.Tables {
-	own := policy.Config{TrustDomain: cfg.TrustDomain, RootNamespace: cfg.RootNamespace, Labels: cfg.Labels}
-	return policy.New(e, own, policy.Inputs{
-		Namespaces: in.Namespaces, Nodes: in.Nodes, Pods: in.Pods, Services: in.Services, EndpointSlices: in.EndpointSlices,
-		NetworkPolicies: in.NetworkPolicies, ClusterNetworkPolicies: in.ClusterNetworkPolicies,
-		CiliumNetworkPolicies: in.CiliumNetworkPolicies, CiliumClusterwideNetworkPolicies: in.CiliumClusterwideNetworkPolicies,
-		AuthorizationPolicies: in.AuthorizationPolicies,
-	})
 }

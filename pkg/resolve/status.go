@@ -38,6 +38,7 @@ func newStatuses(e *table.Engine, res *Resolved) *table.Derived[*model.ObjectSta
 	gather(s, res.Hosts.Status, self, "ServiceEntry")
 	gather(s, res.Endpoints.Status, self, "WorkloadEntry")
 	gather(s, res.Scopes.sidecars.status, self, "Sidecar")
+	gather(s, res.Verdicts.status, self, policyKinds()...)
 	gather(s, res.Trust.Status, self, model.TrustBundleKind)
 	s.lost = table.NewIndex(res.Servers.Ports, "lost servers", func(_ string, p *Port) []string {
 		var keys []string
@@ -56,16 +57,18 @@ func newStatuses(e *table.Engine, res *Resolved) *table.Derived[*model.ObjectSta
 	return table.NewDerived(e, "statuses", s.status, s.triggers)
 }
 
-// gather adds the statuses of a table of one kind.
-func gather[V any](s *statuses, t *table.Derived[V], of func(V) *model.ObjectStatus, kind string) {
+// gather adds the statuses of a table of one kind, or of some.
+func gather[V any](s *statuses, t *table.Derived[V], of func(V) *model.ObjectStatus, kinds ...string) {
 	ix := table.NewIndex(t, t.Name()+": status", func(_ string, v V) []string { return []string{StatusKey(of(v).Ref)} })
 	s.triggers = append(s.triggers, ix)
-	s.readers[kind] = append(s.readers[kind], func(r *table.Reader, key string) *model.ObjectStatus {
-		for _, e := range table.List(r, ix, key) {
-			return of(e.Value)
-		}
-		return nil
-	})
+	for _, kind := range kinds {
+		s.readers[kind] = append(s.readers[kind], func(r *table.Reader, key string) *model.ObjectStatus {
+			for _, e := range table.List(r, ix, key) {
+				return of(e.Value)
+			}
+			return nil
+		})
+	}
 }
 
 func (s *statuses) status(r *table.Reader, key string) (*model.ObjectStatus, bool) {

@@ -55,8 +55,8 @@ type Config struct {
 // Conditions is an API server whose objects have their status written.
 type Conditions struct {
 	REST *rest.Config
-	// Compat also writes to the kinds of networking.istio.io.
-	Compat bool
+	// Compat also writes to the kinds of networking.istio.io and security.istio.io, Cilium to those of cilium.io.
+	Compat, Cilium bool
 	// Lease elects the replica that writes, and replicas find one another by Leases in its namespace; nil when there is
 	// only this one.
 	Lease *status.Lease

@@ -135,7 +135,7 @@ func (s *Server) wireConditions(reg prometheus.Registerer) error {
 	var err error
 	s.conditions, err = status.New(status.Config{
 		REST: c.REST, View: s.barrier, Watch: func() status.Watch { return s.barrier.Watch() }, Controller: s.cfg.Mesh.Controller,
-		Compat: c.Compat, Lease: c.Lease, Log: s.cfg.Log, Registry: reg,
+		Compat: c.Compat, Cilium: c.Cilium, Lease: c.Lease, Log: s.cfg.Log, Registry: reg,
 	})
 	return wrap("write conditions", err)
 }

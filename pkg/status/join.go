@@ -96,7 +96,7 @@ func Join(s *model.ObjectStatus, o barrier.Fate) *Final {
 			return nil
 		}
 		return f
-	case plainShape:
+	case plainShape, policyShape:
 		f.Conditions = append(f.conclude(s.Conditions, ConditionProgrammed, o, limit), warnings...)
 	}
 	if find(f.Conditions, ConditionAccepted) == nil {

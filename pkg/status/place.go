@@ -27,6 +27,7 @@ const (
 	gatewayShape       // conditions, listeners, addresses
 	routeShape         // conditions for each parent
 	plainShape         // conditions, observedGeneration
+	policyShape        // conditions
 )
 
 // shapeOf gives noPlace for a kind that has no place for conditions: a Service, a Secret.
@@ -41,6 +42,10 @@ func shapeOf(r model.Ref) shape {
 		case "HTTPRoute":
 			return routeShape
 		}
+	case model.NetworkPolicyGroup, model.CiliumGroup:
+		return policyShape
+	case v1alpha1.IstioSecurityGroup:
+		return plainShape
 	case v1alpha1.Group, v1alpha1.IstioGroup:
 		for _, kind := range meshKinds() {
 			if r.Kind == kind {
@@ -52,17 +57,29 @@ func shapeOf(r model.Ref) shape {
 }
 
 // foreign tells whether other controllers may write the status of a kind as well.
-func foreign(r model.Ref) bool { return r.Group == v1alpha1.IstioGroup }
+func foreign(r model.Ref) bool {
+	switch r.Group {
+	case v1alpha1.IstioGroup, v1alpha1.IstioSecurityGroup, model.CiliumGroup, model.NetworkPolicyGroup:
+		return true
+	}
+	return false
+}
 
 func meshKinds() []string {
-	return []string{"DestinationRule", "Gateway", "ServiceEntry", "Sidecar", "VirtualService", "WorkloadEntry"}
+	return []string{"AuthorizationPolicy", "DestinationRule", "Gateway", "ServiceEntry", "Sidecar", "VirtualService", "WorkloadEntry"}
 }
 
 // kinds are those that a writer follows.
-func kinds(compat bool) []schema.GroupKind {
+func kinds(compat, cilium bool) []schema.GroupKind {
 	var out []schema.GroupKind
 	for _, kind := range []string{"GatewayClass", "Gateway", "HTTPRoute"} {
 		out = append(out, schema.GroupKind{Group: gatewayv1.GroupName, Kind: kind})
+	}
+	out = append(out, schema.GroupKind{Group: model.NetworkPolicyGroup, Kind: "ClusterNetworkPolicy"})
+	if cilium {
+		for _, kind := range []string{"CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy"} {
+			out = append(out, schema.GroupKind{Group: model.CiliumGroup, Kind: kind})
+		}
 	}
 	groups := []string{v1alpha1.Group}
 	if compat {
@@ -70,7 +87,11 @@ func kinds(compat bool) []schema.GroupKind {
 	}
 	for _, group := range groups {
 		for _, kind := range meshKinds() {
-			out = append(out, schema.GroupKind{Group: group, Kind: kind})
+			in := group
+			if kind == "AuthorizationPolicy" && group == v1alpha1.IstioGroup {
+				in = v1alpha1.IstioSecurityGroup
+			}
+			out = append(out, schema.GroupKind{Group: in, Kind: kind})
 		}
 	}
 	return out

@@ -15,7 +15,7 @@ const maxParents = 32
 // render writes a Final as the status that is to be applied. A condition keeps the transition time of the one that the
 // object has, unless its status differs; for a route, the entries of other controllers stay as they are.
 func render(f *Final, have *seen, controller string, now time.Time) map[string]any {
-	r := &renderer{generation: f.Generation, now: now.UTC().Format(time.RFC3339)}
+	r := &renderer{generation: f.Generation, plain: f.Ref.Group == model.CiliumGroup, now: now.UTC().Format(time.RFC3339)}
 	switch shapeOf(f.Ref) {
 	case routeShape:
 		ours, others := have.parents(controller)
@@ -41,7 +41,9 @@ func render(f *Final, have *seen, controller string, now time.Time) map[string]a
 
 type renderer struct {
 	generation int64
-	now        string
+	// plain leaves out the generation: Cilium's definition has no such field in a condition.
+	plain bool
+	now   string
 }
 
 func (r *renderer) conditions(list []Condition, have []any) []any {
@@ -53,10 +55,13 @@ func (r *renderer) conditions(list []Condition, have []any) []any {
 				since = t
 			}
 		}
-		out = append(out, map[string]any{
-			"type": c.Type, "status": string(c.Status), "reason": c.Reason, "message": c.Message,
-			"observedGeneration": r.generation, "lastTransitionTime": since,
-		})
+		condition := map[string]any{
+			"type": c.Type, "status": string(c.Status), "reason": c.Reason, "message": c.Message, "lastTransitionTime": since,
+		}
+		if !r.plain {
+			condition["observedGeneration"] = r.generation
+		}
+		out = append(out, condition)
 	}
 	return out
 }

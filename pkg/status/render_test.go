@@ -50,7 +50,8 @@ func finals() map[shape]*Final {
 			Ref: model.Ref{Group: gatewayGroup, Kind: "HTTPRoute", Namespace: "a", Name: "b"}, Generation: 4,
 			Parents: []Parent{{Ref: gw, Section: "http", Port: 80, Conditions: ok}, {Ref: gw, Conditions: ok}},
 		},
-		classShape: {Ref: model.Ref{Group: gatewayGroup, Kind: "GatewayClass", Name: "c"}, Conditions: ok[:1]},
+		policyShape: {Ref: model.Ref{Group: model.NetworkPolicyGroup, Kind: "ClusterNetworkPolicy", Name: "p"}, Generation: 4, Conditions: ok},
+		classShape:  {Ref: model.Ref{Group: gatewayGroup, Kind: "GatewayClass", Name: "c"}, Conditions: ok[:1]},
 	}
 }
 

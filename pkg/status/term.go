@@ -50,7 +50,7 @@ func newTerm(w *Writer) *term {
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[model.Ref](w.cfg.RetryMin, w.cfg.RetryMax)),
 		kick:  map[schema.GroupKind]chan struct{}{}, rows: map[model.Ref]*row{}, gvks: map[schema.GroupKind]*served{}, told: map[model.Ref]string{},
 	}
-	for _, gk := range kinds(w.cfg.Compat) {
+	for _, gk := range kinds(w.cfg.Compat, w.cfg.Cilium) {
 		t.kick[gk] = make(chan struct{}, 1)
 	}
 	return t

@@ -50,8 +50,8 @@ type Config struct {
 	Watch func() Watch
 	// Controller is the controllerName of our GatewayClasses.
 	Controller string
-	// Compat also writes to networking.istio.io.
-	Compat bool
+	// Compat also writes to networking.istio.io and security.istio.io, Cilium to cilium.io.
+	Compat, Cilium bool
 	// Lease elects the one replica that writes. Without one this replica writes.
 	Lease *Lease
 	Log   *slog.Logger
