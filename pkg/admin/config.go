@@ -20,7 +20,9 @@ var Kinds = map[string][]string{
 	"routes":    {"type.googleapis.com/envoy.config.route.v3.RouteConfiguration", "type.googleapis.com/envoy.config.route.v3.VirtualHost"},
 	"scopes":    {"type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration"},
 	"secrets":   {"type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"},
+	"peers":     {"type.googleapis.com/fairlead.node.v1.Peer", "type.googleapis.com/fairlead.node.v1.PeerSet"},
 	"trust":     {"type.googleapis.com/fairlead.node.v1.TrustBundle"},
+	"verdicts":  {"type.googleapis.com/fairlead.node.v1.VerdictSet"},
 	"workloads": {"type.googleapis.com/fairlead.node.v1.Workload"},
 }
 
