@@ -23,7 +23,7 @@ static __noinline int related(const struct bpf_dynptr *d, struct packet *p)
 	key(&k, &in);
 	f = bpf_map_lookup_elem(&flows, &k);
 	s = bpf_map_lookup_elem(&state, &zero);
-	return f && s && live(f, &in, clock()) && f->epoch == s->epoch;
+	return f && s && live(f, &in, clock(), s->hz) && f->epoch == s->epoch;
 }
 
 /* enter judges a packet that has been parsed. */
@@ -41,44 +41,64 @@ static __always_inline int a_pod(const union addr *a)
 	return known && known->ifindex;
 }
 
+struct ethernet {
+	__u16 type;
+	__u8 from_pod, to_router;
+};
+
+/* frame parses what is on a link: the header of it, and IP when it is that. */
+static __always_inline __u32 frame(struct __sk_buff *skb, struct bpf_dynptr *d, const struct endpoint *e, struct ethernet *eth,
+				   struct packet *p)
+{
+	__u8 *h = (__u8 *)(long)skb->data, *end = (__u8 *)(long)skb->data_end;
+
+	if (h + 14 > end)
+		return INVALID_PACKET;
+	eth->type = be16(h + 12);
+	eth->from_pod = same_mac(h + 6, e->mac);
+	eth->to_router = same_mac(h, e->router);
+	bpf_dynptr_from_skb(skb, 0, d);
+	if (eth->type == ETH_P_ARP)
+		return 0;
+	if (skb->vlan_present || (eth->type != ETH_P_IP && eth->type != ETH_P_IPV6))
+		return UNSUPPORTED_L3;
+	p->six = eth->type == ETH_P_IPV6;
+	if (p->six) {
+		if (h + 14 + QUICK_V6 <= end && quick(h + 14, p, 1))
+			return 0;
+	} else {
+		if (h + 14 + QUICK_V4 <= end && quick(h + 14, p, 0))
+			return 0;
+	}
+	return parse(d, 14, p, 0);
+}
+
 /* tcx, on the host's side of a pod's veth: what the pod sends. What goes to the router is judged by netfilter, after DNAT. */
 SEC("tcx/ingress")
 int from_pod(struct __sk_buff *skb)
 {
 	struct packet p = { .hook = FROM_POD, .ifindex = skb->ifindex, .length = skb->len - 14 };
-	__u32 ifindex = skb->ifindex, identity, reason;
-	struct endpoint *e = bpf_map_lookup_elem(&endpoints, &ifindex);
-	__u8 *eth;
+	struct endpoint *e = bpf_map_lookup_elem(&endpoints, &p.ifindex);
+	struct ethernet eth = {};
 	struct bpf_dynptr d;
-	__u16 type;
+	__u32 reason;
 
 	if (!e) {
 		refuse(&p, 0, NOT_CONFIGURED);
 		return TCX_DROP;
 	}
-	identity = e->identity;
-	bpf_dynptr_from_skb(skb, 0, &d);
-	eth = bpf_dynptr_slice(&d, 0, NULL, 14);
-	reason = INVALID_PACKET;
-	if (!eth)
+	reason = frame(skb, &d, e, &eth, &p);
+	if (reason)
 		goto refuse;
 	reason = INVALID_SOURCE_MAC;
-	if (!same_mac(eth + 6, e->mac))
+	if (!eth.from_pod)
 		goto refuse;
-	type = be16(eth + 12);
-	if (type == ETH_P_ARP) {
+	if (eth.type == ETH_P_ARP) {
 		reason = spoofs_arp(&d, e);
 		if (reason)
 			goto refuse;
 		return TCX_NEXT;
 	}
-	reason = UNSUPPORTED_L3;
-	if (skb->vlan_present || (type != ETH_P_IP && type != ETH_P_IPV6))
-		goto refuse;
-	p.six = type == ETH_P_IPV6;
-	reason = parse(&d, 14, &p, 0);
-	if (reason)
-		goto refuse;
 	if (p.neighbour) {
 		reason = spoofs_neighbour(&d, e, &p);
 		if (reason)
@@ -88,11 +108,11 @@ int from_pod(struct __sk_buff *skb)
 	reason = INVALID_SOURCE_IP;
 	if (!own(e, &p.src))
 		goto refuse;
-	if (same_mac(eth, e->router))
+	if (eth.to_router)
 		return TCX_NEXT;
 	return enter(&d, &p) == DROPS ? TCX_DROP : TCX_NEXT;
 refuse:
-	refuse(&p, identity, reason);
+	refuse(&p, e->identity, reason);
 	return TCX_DROP;
 }
 
@@ -102,12 +122,11 @@ SEC("tcx/egress")
 int to_pod(struct __sk_buff *skb)
 {
 	struct packet p = { .hook = TO_POD, .ifindex = skb->ifindex, .length = skb->len - 14 };
-	__u32 ifindex = skb->ifindex, from = skb->ingress_ifindex, reason;
-	struct endpoint *e = bpf_map_lookup_elem(&endpoints, &ifindex);
-	__u8 *eth;
+	struct endpoint *e = bpf_map_lookup_elem(&endpoints, &p.ifindex);
+	__u32 from = skb->ingress_ifindex, reason;
+	struct ethernet eth = {};
 	struct bpf_dynptr d;
 	struct sk_buff *k;
-	__u16 type;
 
 	if (!e) {
 		refuse(&p, 0, NOT_CONFIGURED);
@@ -118,22 +137,10 @@ int to_pod(struct __sk_buff *skb)
 	k = bpf_cast_to_kern_ctx(skb);
 	if (k->_skb_refdst) /* it has a route */
 		return TCX_NEXT;
-	bpf_dynptr_from_skb(skb, 0, &d);
-	eth = bpf_dynptr_slice(&d, 0, NULL, 14);
-	reason = INVALID_PACKET;
-	if (!eth)
-		goto refuse;
-	type = be16(eth + 12);
-	if (type == ETH_P_ARP)
-		return TCX_NEXT;
-	reason = UNSUPPORTED_L3;
-	if (type != ETH_P_IP && type != ETH_P_IPV6)
-		goto refuse;
-	p.six = type == ETH_P_IPV6;
-	reason = parse(&d, 14, &p, 0);
+	reason = frame(skb, &d, e, &eth, &p);
 	if (reason)
 		goto refuse;
-	if (p.neighbour)
+	if (eth.type == ETH_P_ARP || p.neighbour)
 		return TCX_NEXT;
 	reason = INVALID_SOURCE_IP;
 	if (a_pod(&p.src)) /* of this node: it does not come from there */
@@ -153,12 +160,19 @@ static __always_inline int hooked(struct bpf_nf_ctx *ctx, __u32 hook)
 	struct packet p = { .hook = hook, .length = skb->len };
 	struct bpf_dynptr d;
 	__u32 reason;
+	__u8 *h;
 
 	p.six = ctx->state->pf == NFPROTO_IPV6;
 	p.host = hook == LOCAL_OUT ? SOURCE : hook == LOCAL_IN ? DESTINATION : NEITHER;
 	p.ifindex = hook == LOCAL_OUT ? ctx->state->out->ifindex : ctx->state->in->ifindex;
 	bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &d);
-	reason = parse(&d, 0, &p, 0);
+	if (p.six) {
+		h = bpf_dynptr_slice(&d, 0, NULL, QUICK_V6);
+		reason = h && quick(h, &p, 1) ? 0 : parse(&d, 0, &p, 0);
+	} else {
+		h = bpf_dynptr_slice(&d, 0, NULL, QUICK_V4);
+		reason = h && quick(h, &p, 0) ? 0 : parse(&d, 0, &p, 0);
+	}
 	if (reason) {
 		if (!a_pod(&p.src) && !a_pod(&p.dst))
 			return NF_ACCEPT;

@@ -158,6 +158,8 @@ type DatapathState struct {
 	_     structs.HostLayout
 	Epoch uint32
 	Flags uint32
+	Hz    uint32
+	Pad   uint32
 }
 
 type DatapathValue struct {

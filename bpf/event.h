@@ -85,7 +85,7 @@ __noinline int tell(struct packet *p, struct answer *a, __u32 kind)
 }
 
 /* refuse drops a packet that is wrong in itself, whatever policy says; identity is whose it is, when that is known. */
-static __always_inline int refuse(struct packet *p, __u32 identity, __u32 reason)
+static __noinline int refuse(struct packet *p, __u32 identity, __u32 reason)
 {
 	struct answer a = { .src_identity = identity, .verdict = DROPS, .reason = reason, .direction = EGRESS };
 

@@ -3,13 +3,13 @@
 
 #include "judge.h"
 
-/* In units of 2^30 ns. A TCP connection has no limit of its own: what comes after it without a SYN opens nothing. */
+/* In seconds. A TCP connection has no limit of its own: what comes after it without a SYN opens nothing. */
 enum { DATAGRAMS_IDLE = 120, ICMP_IDLE = 30, CLOSED_IDLE = 60 };
 enum { EPHEMERAL = 32768 }; /* where Linux begins to take ports for who connects */
 
 static __always_inline __u32 clock(void)
 {
-	return bpf_ktime_get_ns() >> 30;
+	return bpf_jiffies64();
 }
 
 /* key makes the key of a packet's flow, and tells whether its sender is the high side. */
@@ -40,15 +40,15 @@ static __always_inline __u32 key(struct flow_key *k, const struct packet *p)
 	return high;
 }
 
-static __always_inline int live(const struct flow *f, const struct packet *p, __u32 now)
+static __always_inline int live(const struct flow *f, const struct packet *p, __u32 now, __u32 hz)
 {
 	__u32 idle = now - f->seen;
 
 	if (f->flags & CLOSED)
-		return idle <= CLOSED_IDLE;
+		return idle <= CLOSED_IDLE * hz;
 	if (p->protocol == TCP)
 		return 1;
-	return idle <= (p->icmp ? ICMP_IDLE : DATAGRAMS_IDLE);
+	return idle <= (p->icmp ? ICMP_IDLE : DATAGRAMS_IDLE) * hz;
 }
 
 /* starter tells whether the high side has started a flow that is not known. Only a connection's first packets say so; of others it
@@ -83,7 +83,7 @@ __noinline int anew(struct packet *p, struct flow_key *k, __u32 high, __u32 now)
 	epoch = s->epoch; /* before anything is looked up: what changes from here on is of the next */
 	audit = s->flags & AUDIT;
 	old = bpf_map_lookup_elem(&flows, k);
-	known = old && live(old, p, now);
+	known = old && live(old, p, now, s->hz);
 	by = known && p->opens != OPENS ? !!(old->flags & BY_HIGH) : starter(p, high);
 	again = known && !(old->flags & CLOSED) && by == !!(old->flags & BY_HIGH);
 	a.reply = by != high;
@@ -157,8 +157,8 @@ static __always_inline int of_flow(struct packet *p)
 	high = key(&k, p);
 	f = bpf_map_lookup_elem(&flows, &k);
 	/* Who opens is judged, unless it pings on. */
-	if (f && f->epoch == s->epoch && live(f, p, now) && (p->opens != OPENS || (p->icmp && high == !!(f->flags & BY_HIGH)))) {
-		if (f->seen != now)
+	if (f && f->epoch == s->epoch && live(f, p, now, s->hz) && (p->opens != OPENS || (p->icmp && high == !!(f->flags & BY_HIGH)))) {
+		if (now - f->seen > s->hz) /* not on each packet: the line is shared by all processors */
 			f->seen = now;
 	} else {
 		v = anew(p, &k, high, now);

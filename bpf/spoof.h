@@ -5,7 +5,9 @@
 
 static __always_inline int same_mac(const __u8 *a, const __u8 *b)
 {
-	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3] && a[4] == b[4] && a[5] == b[5];
+	const __u16 *x = (const __u16 *)a, *y = (const __u16 *)b;
+
+	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
 }
 
 static __always_inline int own(const struct endpoint *e, const union addr *a)
@@ -27,7 +29,7 @@ static __always_inline int link_local(const union addr *a)
 }
 
 /* spoofs_arp: who speaks of an address that is not the pod's. RFC 826; a probe (RFC 5227) says nothing of its sender. */
-static __always_inline int spoofs_arp(const struct bpf_dynptr *d, const struct endpoint *e)
+static __noinline int spoofs_arp(const struct bpf_dynptr *d, const struct endpoint *e)
 {
 	__u8 buffer[28], *h = bpf_dynptr_slice(d, 14, buffer, 28);
 	union addr a;
@@ -41,7 +43,7 @@ static __always_inline int spoofs_arp(const struct bpf_dynptr *d, const struct e
 }
 
 /* spoofs_neighbour: RFC 4861 and multicast listeners, which speak from addresses of the link too. */
-static __always_inline int spoofs_neighbour(const struct bpf_dynptr *d, const struct endpoint *e, const struct packet *p)
+static __noinline int spoofs_neighbour(const struct bpf_dynptr *d, const struct endpoint *e, const struct packet *p)
 {
 	__u8 type = p->dport >> 8, buffer[16], *h;
 	union addr target;
@@ -55,6 +57,6 @@ static __always_inline int spoofs_neighbour(const struct bpf_dynptr *d, const st
 	h = bpf_dynptr_slice(d, 14 + 40 + 8, buffer, 16);
 	if (!h)
 		return INVALID_PACKET;
-	__builtin_memcpy(&target, h, 16);
+	copy16(&target, h);
 	return own(e, &target) || link_local(&target) ? 0 : FORBIDDEN_ICMPV6;
 }

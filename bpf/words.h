@@ -103,7 +103,7 @@ enum flow_flag { BY_HIGH = 1, AUDITED = 2, LOW_ENDED = 4, HIGH_ENDED = 8, CLOSED
 
 struct flow {
 	__u32 epoch; /* that it was judged in */
-	__u32 seen;  /* in units of 2^30 ns */
+	__u32 seen;  /* in ticks of the kernel, to about a second */
 	__u32 flags;
 };
 
@@ -122,6 +122,8 @@ enum state_flag { AUDIT = 1 };
 struct state {
 	__u32 epoch;
 	__u32 flags;
+	__u32 hz; /* the kernel's ticks a second, which are cheaper to read than a clock */
+	__u32 pad;
 };
 
 struct said {

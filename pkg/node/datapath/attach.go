@@ -93,7 +93,7 @@ func (d *Datapath) renew(l link.Link, p *ebpf.Program) error {
 	return nil
 }
 
-// runs tells whether a link runs a program: the same instructions on the same maps.
+// runs tells whether a link runs a program: the same instructions on the same maps of ours; the constants are the kernel's.
 func (d *Datapath) runs(l link.Link, p *ebpf.Program) bool {
 	linked, err := l.Info()
 	if err != nil {

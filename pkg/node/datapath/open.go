@@ -48,9 +48,14 @@ func Open(c Config) (*Datapath, error) {
 	if err := d.load(spec, maps); err != nil {
 		return nil, err
 	}
-	if d.adopted, err = d.enforces(); err == nil {
+	hz, err := ticks()
+	if err == nil {
+		d.adopted, err = d.enforces()
+	}
+	if err == nil {
 		err = d.setState(func(s *bpf.DatapathState) {
 			s.Epoch++
+			s.Hz = hz
 			if s.Flags = 0; c.Audit {
 				s.Flags = 1
 			}
