@@ -120,9 +120,6 @@ func (c *authorization) rule(r *v1alpha1.AuthorizationRule, name string) {
 	m := authorizationMatch{c: c, path: path, ok: !c.broken(path)}
 	sources := m.sources(r)
 	ports := m.operations(r)
-	if !c.deny && (!m.ok || c.wide) {
-		return
-	}
 	out := Rule{Direction: verdict.Ingress, Family: verdict.Mesh, Tier: verdict.Main, Action: verdict.Allow, Name: name, Ports: ports}
 	if c.deny {
 		out.Action = verdict.Deny
@@ -130,7 +127,7 @@ func (c *authorization) rule(r *v1alpha1.AuthorizationRule, name string) {
 	for _, s := range sources {
 		out.Peers = append(out.Peers, s.peers(&m)...)
 	}
-	if !c.deny && !m.ok || len(out.Peers) == 0 || len(out.Ports) == 0 {
+	if !c.deny && (!m.ok || c.wide) || len(out.Peers) == 0 || len(out.Ports) == 0 {
 		return
 	}
 	c.out.Rules = append(c.out.Rules, out)
