@@ -109,7 +109,7 @@ func TestPages(t *testing.T) {
 		{"/api/status", 200, []string{`"kind": "Service"`}},
 		{"/api/config/node%2Fa/clusters", 200, []string{`"name": "c"`, `"origins"`, "Service default/c", `"acked": true`}},
 		{"/api/config/node%2Fa/secrets", 200, []string{`"newer"`, "W3JlZGFjdGVkXQ=="}},
-		{"/api/config/node%2Fa/pods", 404, []string{"none of clusters, endpoints, listeners, routes, scopes, secrets"}},
+		{"/api/config/node%2Fa/pods", 404, []string{"none of clusters, endpoints, listeners, peers, routes, scopes, secrets"}},
 		{"/api/config/b/clusters", 404, []string{"connected are: node/a"}},
 		{"/debug/tables", 200, []string{`"name": "lengths"`, `"rows": 2`, `"passes"`}},
 		{"/debug/why?table=lengths&key=greeting", 200, []string{`"table": "words"`, `"key": "greeting"`, `"present": true`}},
