@@ -22,70 +22,6 @@ const (
 	serverID = "spiffe://cluster.local/ns/fairlead-system/sa/fairlead"
 )
 
-const secrets = `{resource_api_version: V3, initial_fetch_timeout: 0s, api_config_source: {api_type: DELTA_GRPC, transport_api_version: V3, ` +
-	`grpc_services: [{envoy_grpc: {cluster_name: ` + bootstrap.AgentCluster + `}}]}}`
-
-const manager = `
-      - name: http
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: http
-          http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
-          route_config: {virtual_hosts: [{name: v, domains: ["*"], routes: [{match: {prefix: /}, %s}]}]}`
-
-// inbound takes mTLS for web, from the client alone.
-const inbound = `
-static_resources:
-  listeners:
-  - name: in
-    address: {socket_address: {address: 127.0.0.1, port_value: %[1]d}}
-    filter_chains:
-    - filters:%[2]s
-      transport_socket:
-        name: tls
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-          require_client_certificate: true
-          disable_stateless_session_resumption: true
-          disable_stateful_session_resumption: true
-          common_tls_context:
-            tls_params: {tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}
-            tls_certificate_sds_secret_configs: [{name: in/%[3]s, sds_config: &sds %[5]s}]
-            combined_validation_context:
-              default_validation_context: {match_typed_subject_alt_names: [{san_type: URI, matcher: {exact: "%[4]s"}}]}
-              validation_context_sds_secret_config: {name: fairlead/bundles, sds_config: *sds}
-`
-
-// outbound reaches web with the client's certificate, by a new connection for each request.
-const outbound = `
-static_resources:
-  listeners:
-  - name: out
-    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-    filter_chains:
-    - filters:%[2]s
-  clusters:
-  - name: web
-    type: STATIC
-    connect_timeout: 5s
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        common_http_protocol_options: {max_requests_per_connection: 1}
-        explicit_http_config: {http_protocol_options: {}}
-    load_assignment: {cluster_name: web, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %[1]d}}}}]}]}
-    transport_socket:
-      name: tls
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-        common_tls_context:
-          tls_params: {tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}
-          tls_certificate_sds_secret_configs: [{name: %[4]s, sds_config: &sds %[5]s}]
-          combined_validation_context:
-            default_validation_context: {match_typed_subject_alt_names: [{san_type: URI, matcher: {exact: "%[3]s"}}]}
-            validation_context_sds_secret_config: {name: fairlead/bundles, sds_config: *sds}
-`
-
 // envoy starts the Envoy of a node: its stream to the control plane, and what is in yaml, have their certificates from the agent.
 func (a *agent) envoy(yaml string) *envoy.Envoy {
 	a.w.Helper()
@@ -102,6 +38,11 @@ type pair struct {
 	address string // where plain requests become the client's
 }
 
+// mtls is between web and one client, with secrets from the agents.
+func mtls(port int, client string) *envoy.MTLS {
+	return &envoy.MTLS{Port: port, Server: webID, Client: client, Exact: true, Secrets: envoy.Secrets(bootstrap.AgentCluster, "DELTA_GRPC", "")}
+}
+
 // inbound starts the Envoy of web, which answers one identity at a port of this machine.
 func (w *world) inbound(web *agent, client string) (*envoy.Envoy, int) {
 	w.Helper()
@@ -113,8 +54,8 @@ func (w *world) inbound(web *agent, client string) (*envoy.Envoy, int) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	direct := fmt.Sprintf(manager, "direct_response: {status: 200, body: {inline_string: web}}")
-	return web.envoy(fmt.Sprintf(inbound, port, direct, webID, client, secrets)), port
+	m := mtls(port, client)
+	return web.envoy("static_resources: {listeners: [" + m.Inbound() + "]}"), port
 }
 
 // pair starts the Envoys, and returns when requests pass.
@@ -123,9 +64,9 @@ func (w *world) pair(web, client *agent) *pair {
 	p := &pair{w: w}
 	var port int
 	p.in, port = w.inbound(web, clientID)
-	routed := fmt.Sprintf(manager, "route: {cluster: web}")
+	m := mtls(port, clientID)
+	p.out = client.envoy("static_resources: {listeners: [" + m.Outbound() + "], clusters: [" + m.Cluster() + "]}")
 	var err error
-	p.out = client.envoy(fmt.Sprintf(outbound, port, routed, webID, clientID, secrets))
 	if p.address, err = p.out.WaitListener("out", patience); err != nil {
 		w.Fatal(err)
 	}

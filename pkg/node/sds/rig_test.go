@@ -166,82 +166,11 @@ func folder(t testing.TB) string {
 	return dir
 }
 
-// configuration is merged into a node's bootstrap: a listener of web's that takes mTLS, and one that reaches it with a
-// certificate that is asked for on demand.
-const configuration = `
-static_resources:
-  listeners:
-  - name: in
-    address: {socket_address: {address: 127.0.0.1, port_value: %[3]d}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: in
-          route_config: {virtual_hosts: [{name: v, domains: ["*"], routes: [{match: {prefix: /}, direct_response: {status: 200, body: {inline_string: web}}}]}]}
-          http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
-      transport_socket:
-        name: tls
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext
-          require_client_certificate: true
-          disable_stateless_session_resumption: true
-          disable_stateful_session_resumption: true
-          common_tls_context:
-            tls_params: {tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}
-            tls_certificate_sds_secret_configs: [{name: in/spiffe://cluster.local/ns/shop/sa/web, sds_config: &sds %[2]s}]
-            validation_context_sds_secret_config: {name: fairlead/bundles, sds_config: *sds}
-  - name: out
-    address: {socket_address: {address: 127.0.0.1, port_value: 0}}
-    filter_chains:
-    - filters:
-      - name: http
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
-          stat_prefix: out
-          route_config: {virtual_hosts: [{name: v, domains: ["*"], routes: [{match: {prefix: /}, route: {cluster: web}}]}]}
-          http_filters: [{name: router, typed_config: {"@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router}}]
-  clusters:
-  - name: web
-    type: STATIC
-    connect_timeout: 3s
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        common_http_protocol_options: {max_requests_per_connection: 1}
-        explicit_http_config: {http_protocol_options: {}}
-    load_assignment: {cluster_name: web, endpoints: [{lb_endpoints: [{endpoint: {address: {socket_address: {address: 127.0.0.1, port_value: %[3]d}}}}]}]}
-    transport_socket:
-      name: tls
-      typed_config:
-        "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext
-        common_tls_context:
-          tls_params: {tls_minimum_protocol_version: TLSv1_3, tls_maximum_protocol_version: TLSv1_3}
-          custom_tls_certificate_selector:
-            name: on-demand
-            typed_config:
-              "@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.cert_selectors.on_demand_secret.v3.Config
-              config_source: *sds
-              certificate_mapper:
-                name: fixed
-                typed_config: {"@type": type.googleapis.com/envoy.extensions.transport_sockets.tls.cert_mappers.static_name.v3.StaticName, name: spiffe://cluster.local/ns/shop/sa/client}
-          validation_context_sds_secret_config: {name: fairlead/bundles, sds_config: *sds}
-  - name: sds
-    type: STATIC
-    connect_timeout: 1s
-    load_assignment: {cluster_name: sds, endpoints: [{lb_endpoints: [{endpoint: {address: {pipe: {path: %[1]s}}}}]}]}
-    typed_extension_protocol_options:
-      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
-        "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
-        explicit_http_config: {http2_protocol_options: {}}
-`
-
-// source is where Envoy takes secrets from, by DELTA_GRPC or GRPC.
-func source(protocol string) string {
-	return "{resource_api_version: V3, initial_fetch_timeout: 0s, api_config_source: {api_type: " + protocol +
-		", transport_api_version: V3, grpc_services: [{envoy_grpc: {cluster_name: sds}}]}}"
-}
+// agentCluster leads to a socket.
+const agentCluster = `{name: sds, type: STATIC, connect_timeout: 1s,
+  load_assignment: {cluster_name: sds, endpoints: [{lb_endpoints: [{endpoint: {address: {pipe: {path: %s}}}}]}]},
+  typed_extension_protocol_options: {envoy.extensions.upstreams.http.v3.HttpProtocolOptions: {
+    "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions, explicit_http_config: {http2_protocol_options: {}}}}}`
 
 // rig is an Envoy with its secrets from a socket.
 type rig struct {
@@ -263,10 +192,9 @@ func start(t *testing.T, protocol string, give ...spiffeid.ID) *rig {
 	empty(t, xds)
 	port := freePort(t)
 	r.in = fmt.Sprintf("127.0.0.1:%d", port)
-	r.Envoy = envoy.Start(t, envoy.Options{
-		Config: bootstrap.Config{XDS: "unix:" + xds},
-		Args:   []string{"--config-yaml", fmt.Sprintf(configuration, r.socket, source(protocol), port)},
-	})
+	m := envoy.MTLS{Port: port, Server: web.String(), Client: client.String(), Secrets: envoy.Secrets("sds", protocol, ""), OnDemand: true}
+	yaml := "static_resources: {listeners: [" + m.Inbound() + ", " + m.Outbound() + "], clusters: [" + m.Cluster() + ", " + fmt.Sprintf(agentCluster, r.socket) + "]}"
+	r.Envoy = envoy.Start(t, envoy.Options{Config: bootstrap.Config{XDS: "unix:" + xds}, Args: []string{"--config-yaml", yaml}})
 	return r
 }
 
