@@ -29,7 +29,15 @@ const testdata = "../api/v1alpha1/testdata/"
 
 var plurals = map[string]string{
 	"DestinationRule": "destinationrules", "Gateway": "gateways", "ServiceEntry": "serviceentries", "Sidecar": "sidecars",
-	"VirtualService": "virtualservices", "WorkloadEntry": "workloadentries",
+	"VirtualService": "virtualservices", "WorkloadEntry": "workloadentries", "AuthorizationPolicy": "authorizationpolicies",
+}
+
+// istioGroupVersions are those of a kind in Istio's groups.
+func istioGroupVersions(kind string) []schema.GroupVersion {
+	if kind == "AuthorizationPolicy" {
+		return v1alpha1.IstioSecurityGroupVersions()
+	}
+	return v1alpha1.IstioGroupVersions()
 }
 
 // One API server with the CRDs of both groups, as on a cluster without Istio.
@@ -52,6 +60,7 @@ func TestCRDs(t *testing.T) {
 		}
 	}
 	t.Run("accepted", func(t *testing.T) { testAccepted(t, c) })
+	t.Run("Cilium's", func(t *testing.T) { testCilium(t, c) })
 	t.Run("refused", func(t *testing.T) { testRefused(t, c) })
 	t.Run("unknown fields are kept", func(t *testing.T) { testUnknownKept(t, c) })
 	t.Run("status and columns", func(t *testing.T) { testStatus(t, c, server.Config()) })
@@ -62,7 +71,6 @@ func testAccepted(t *testing.T, c dynamic.Interface) {
 	if err != nil || len(files) != len(plurals) {
 		t.Fatalf("want a file per kind, got %v, %v", files, err)
 	}
-	istio := v1alpha1.IstioGroupVersions()
 	for _, file := range files {
 		raw, err := os.ReadFile(file)
 		if err != nil {
@@ -70,7 +78,7 @@ func testAccepted(t *testing.T, c dynamic.Interface) {
 		}
 		for _, doc := range bytes.Split(raw, []byte("\n---\n")) {
 			o := parse(t, doc)
-			spec := o.Object["spec"]
+			spec, istio := o.Object["spec"], istioGroupVersions(o.GetKind())
 			create(t, c, v1alpha1.GroupVersion(), o)
 			// Stored once, in the oldest version; read the same in each.
 			create(t, c, istio[len(istio)-1], o)
@@ -88,6 +96,38 @@ func testAccepted(t *testing.T, c dynamic.Interface) {
 	}
 }
 
+// testCilium has an API server keep what Cilium's kinds say, lists that are empty included: they are not absent ones.
+func testCilium(t *testing.T, c dynamic.Interface) {
+	raw, err := os.ReadFile("../api/cilium/v2/testdata/accepted.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gv := schema.GroupVersion{Group: "cilium.io", Version: "v2"}
+	plural := map[string]string{"CiliumNetworkPolicy": "ciliumnetworkpolicies", "CiliumClusterwideNetworkPolicy": "ciliumclusterwidenetworkpolicies"}
+	for _, doc := range bytes.Split(raw, []byte("\n---\n")) {
+		o := parse(t, doc)
+		if o.Object["spec"] != nil {
+			if err := unstructured.SetNestedSlice(o.Object, []any{int64(1)}, "spec", "fromTheFuture"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := c.Resource(gv.WithResource(plural[o.GetKind()])).Namespace(o.GetNamespace()).Create(t.Context(), o, metav1.CreateOptions{})
+		if err != nil {
+			t.Errorf("create %s: %v", o.GetName(), err)
+			continue
+		}
+		for _, field := range []string{"spec", "specs"} {
+			if diff := cmp.Diff(o.Object[field], got.Object[field]); diff != "" {
+				t.Errorf("%s of %s (-written +read):\n%s", field, o.GetName(), diff)
+			}
+		}
+	}
+	neither := parse(t, []byte("apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: neither, namespace: shop}"))
+	if _, err := c.Resource(gv.WithResource("ciliumnetworkpolicies")).Namespace("shop").Create(t.Context(), neither, metav1.CreateOptions{}); err == nil || !strings.Contains(err.Error(), "spec or specs must be set") {
+		t.Errorf("a policy that says nothing: %v", err)
+	}
+}
+
 func testRefused(t *testing.T, c dynamic.Interface) {
 	raw, err := os.ReadFile(testdata + "refused/refused.yaml")
 	if err != nil {
@@ -102,7 +142,7 @@ func testRefused(t *testing.T, c dynamic.Interface) {
 		t.Fatalf("got %d cases, %v", len(cases), err)
 	}
 	for i, tc := range cases {
-		for _, gv := range append(v1alpha1.IstioGroupVersions(), v1alpha1.GroupVersion()) {
+		for _, gv := range append(istioGroupVersions(tc.Kind), v1alpha1.GroupVersion()) {
 			o := &unstructured.Unstructured{Object: map[string]any{"kind": tc.Kind, "spec": tc.Spec}}
 			o.SetAPIVersion(gv.String())
 			o.SetNamespace("shop")
