@@ -10,9 +10,12 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"fairlead.io/fairlead/pkg/node/cni"
 )
 
 // version is set by the linker (see the Makefile).
@@ -21,6 +24,10 @@ var version = "unknown"
 func main() { os.Exit(run()) }
 
 func run() int {
+	if filepath.Base(os.Args[0]) == cni.PluginName {
+		cni.Main(cni.PluginName + " " + version)
+		return 0
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	return execute(ctx, os.Stdout, os.Stderr, os.Args[1:])
@@ -44,6 +51,6 @@ func newRoot(log io.Writer) *cobra.Command {
 	root.Version = version
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.CompletionOptions = cobra.CompletionOptions{HiddenDefaultCmd: true}
-	root.AddCommand(statusCommand(), uninstallCommand())
+	root.AddCommand(statusCommand(), uninstallCommand(), cniCommand())
 	return root
 }

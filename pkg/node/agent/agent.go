@@ -21,6 +21,7 @@ import (
 
 	"fairlead.io/fairlead/pkg/node"
 	"fairlead.io/fairlead/pkg/node/attest"
+	"fairlead.io/fairlead/pkg/node/cni"
 	"fairlead.io/fairlead/pkg/node/control"
 	"fairlead.io/fairlead/pkg/node/keeper"
 	"fairlead.io/fairlead/pkg/node/sds"
@@ -108,7 +109,7 @@ func newAgent(cfg Config) (*agent, error) {
 	a.sds = sds.New(sds.Config{Keeper: a.keeper, Log: cfg.Log, Registry: a.registry})
 	var policy control.Policy
 	if cfg.Policy != nil {
-		if a.enforcer, err = newEnforcer(*cfg.Policy, cfg.Node, cfg.Log, a.registry); err != nil {
+		if a.enforcer, err = newEnforcer(*cfg.Policy, cfg.Node, cfg.Version, cfg.Log, a.registry); err != nil {
 			return nil, fmt.Errorf("enforce policy: %w", err)
 		}
 		policy = a.enforcer.engine
@@ -117,6 +118,9 @@ func newAgent(cfg Config) (*agent, error) {
 		Link: a.link, Node: cfg.Node, Version: cfg.Version, TrustDomain: cfg.ServerID.TrustDomain(), Sink: a.keeper,
 		Policy: policy, Served: a.sds.Served, Patience: cfg.Patience, Log: cfg.Log, Registry: a.registry,
 	})
+	if a.enforcer != nil {
+		a.enforcer.stream = a.client.State
+	}
 	return a, nil
 }
 
@@ -130,10 +134,10 @@ func (a *agent) own() *node.SVID {
 }
 
 // listeners are what an agent answers on; nil for what it does not.
-type listeners struct{ sds, workload, admin net.Listener }
+type listeners struct{ sds, workload, admin, flows, cni net.Listener }
 
 func (l *listeners) close() {
-	for _, x := range []net.Listener{l.sds, l.workload, l.admin} {
+	for _, x := range []net.Listener{l.sds, l.workload, l.admin, l.flows, l.cni} {
 		if x != nil {
 			_ = x.Close()
 		}
@@ -150,9 +154,16 @@ func (a *agent) run(ctx context.Context, l *listeners) error {
 	if a.enforcer != nil {
 		group.Go(func() error { return a.enforcer.engine.Run(ctx) })
 		group.Go(func() error { return a.enforcer.run(ctx, a.told) })
+		group.Go(func() error { return a.enforcer.observe(ctx) })
 	}
 	if l.sds != nil {
 		group.Go(func() error { return a.serveSDS(ctx, l.sds) })
+	}
+	if l.cni != nil {
+		group.Go(func() error { return cni.Serve(ctx, l.cni, a.enforcer, a.cfg.Log) })
+	}
+	if l.flows != nil {
+		group.Go(func() error { return a.serveFlows(ctx, l.flows) })
 	}
 	if l.workload != nil {
 		group.Go(func() error { return a.serveWorkloads(ctx, l.workload) })

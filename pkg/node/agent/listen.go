@@ -31,6 +31,16 @@ func (a *agent) open(l *listeners) (err error) {
 			return fmt.Errorf("serve workload API: %w", err)
 		}
 	}
+	if a.enforcer != nil && a.cfg.Policy.Flows != "" {
+		if l.flows, err = socket(a.cfg.Policy.Flows, 0o600, 0o700); err != nil {
+			return fmt.Errorf("serve flows: %w", err)
+		}
+	}
+	if a.enforcer != nil && a.cfg.Policy.CNI != "" {
+		if l.cni, err = socket(a.cfg.Policy.CNI, 0o600, 0o700); err != nil {
+			return fmt.Errorf("serve the CNI plugin: %w", err)
+		}
+	}
 	if a.cfg.Admin != "" {
 		if l.admin, err = listenAdmin(a.cfg.Admin); err != nil {
 			return fmt.Errorf("serve admin interface: %w", err)

@@ -15,9 +15,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"fairlead.io/fairlead/pkg/node/cni"
+	"fairlead.io/fairlead/pkg/node/control"
 	"fairlead.io/fairlead/pkg/node/datapath"
 	"fairlead.io/fairlead/pkg/node/endpoints"
 	"fairlead.io/fairlead/pkg/node/enforce"
+	"fairlead.io/fairlead/pkg/node/flows"
 )
 
 // PolicyConfig is what enforcing policy takes.
@@ -31,6 +34,14 @@ type PolicyConfig struct {
 	Priority  int32
 	// Audit has everything pass, and told.
 	Audit bool
+	// Flows is the path of a Unix socket where flows are told (Hubble's observer API); empty is not served. KeptFlows is how many are
+	// kept; 4,096 unless set.
+	Flows     string
+	KeptFlows int
+	// CNI is the path of a Unix socket that the CNI plugin asks at; empty is not served. Installer puts the plugin into the node's
+	// configuration; nil does not.
+	CNI       string
+	Installer *cni.Installer
 }
 
 // enforcer enforces policy: it finds pods, and has their traffic judged.
@@ -39,8 +50,10 @@ type enforcer struct {
 	log    *slog.Logger
 	data   *datapath.Datapath
 	engine *enforce.Engine
+	flows  *flows.Observer
 	host   *endpoints.Host
 	file   *placeFile
+	stream func() control.State
 
 	mu sync.Mutex // guards what follows
 	// attached are by UID, as the kernel has them.
@@ -58,13 +71,17 @@ type attachment struct {
 }
 
 // newEnforcer goes on with what is in the kernel.
-func newEnforcer(cfg PolicyConfig, node string, log *slog.Logger, reg prometheus.Registerer) (*enforcer, error) {
+func newEnforcer(cfg PolicyConfig, node, version string, log *slog.Logger, reg prometheus.Registerer) (*enforcer, error) {
 	host, err := endpoints.Open(cfg.Namespace)
 	if err != nil {
 		return nil, err
 	}
 	x := &enforcer{cfg: cfg, log: log, host: host, file: &placeFile{path: filepath.Join(cfg.State, "endpoints.json")}, attached: map[string]attachment{}}
-	if err := x.open(node, reg); err != nil {
+	err = x.open(node, reg)
+	if err == nil {
+		err = x.newFlows(node, version, flows.Config{Log: log, Registry: reg, Capacity: cfg.KeptFlows})
+	}
+	if err != nil {
 		x.close()
 		return nil, err
 	}
@@ -176,6 +193,7 @@ func (x *enforcer) reconcile(ready func() bool) (missing bool, err error) {
 	defer x.mu.Unlock()
 	errs := []error{x.hostAddresses(), x.dropGone()}
 	x.synced = x.synced || ready()
+	var spaces map[string]string
 	for _, e := range x.engine.Endpoints() {
 		if e.State != enforce.Unattached {
 			errs = append(errs, x.renew(e))
@@ -184,15 +202,21 @@ func (x *enforcer) reconcile(ready func() bool) (missing bool, err error) {
 		if len(e.Addresses) == 0 {
 			continue
 		}
-		place, err := x.find(e)
+		if spaces == nil {
+			if spaces, err = x.host.Namespaces("/proc"); err != nil {
+				errs = append(errs, err)
+				spaces = map[string]string{}
+			}
+		}
+		place, err := x.find(e, spaces[e.UID])
 		if err != nil {
-			missing = missing || !errors.Is(err, errNoVeth)
+			missing = true
 			x.log.Debug("pod is not found", "pod", e.Namespace+"/"+e.Name, "error", err)
 			continue
 		}
 		errs = append(errs, x.attach(e.UID, place, e.Addresses))
 	}
-	errs = append(errs, x.enforceAll())
+	errs = append(errs, x.enforceAll(), x.install())
 	err = errors.Join(errs...)
 	if x.problem = ""; err != nil {
 		x.problem = err.Error()
@@ -200,10 +224,16 @@ func (x *enforcer) reconcile(ready func() bool) (missing bool, err error) {
 	return missing || !x.synced, err
 }
 
-var errNoVeth = errors.New("it has no veth")
-
-func (x *enforcer) find(e enforce.Endpoint) (endpoints.Place, error) {
+// find looks for a pod by its network namespace, when a process shows it, else by its addresses.
+func (x *enforcer) find(e enforce.Endpoint, space string) (endpoints.Place, error) {
 	var errs []error
+	if space != "" {
+		p, addresses, err := x.host.In(space, "")
+		if err == nil && slices.ContainsFunc(e.Addresses, func(a netip.Addr) bool { return slices.Contains(addresses, a) }) {
+			return p, nil
+		}
+		errs = append(errs, err)
+	}
 	for _, a := range e.Addresses {
 		p, err := x.host.At(a)
 		if err == nil {
@@ -242,8 +272,16 @@ func (x *enforcer) places() map[string]endpoints.Place {
 
 // renew follows what has changed of an endpoint.
 func (x *enforcer) renew(e enforce.Endpoint) error {
+	if !x.synced {
+		return nil
+	}
+	return x.put(e)
+}
+
+// put has the kernel know of an endpoint what is known here.
+func (x *enforcer) put(e enforce.Endpoint) error {
 	a, ok := x.attached[e.UID]
-	if !ok || !x.synced {
+	if !ok {
 		return nil
 	}
 	want := datapath.Endpoint{
@@ -277,6 +315,22 @@ func (x *enforcer) enforceAll() error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// install keeps the plugin in the node's CNI configuration, once it can be answered.
+func (x *enforcer) install() error {
+	if x.cfg.Installer == nil || !x.hooked {
+		return nil
+	}
+	changed, err := x.cfg.Installer.Install()
+	if changed {
+		x.log.Info("CNI plugin installed", "configuration", x.cfg.Installer.ConfDir)
+	}
+	if errors.Is(err, cni.ErrNoConfig) {
+		x.log.Debug("CNI plugin waits", "reason", err)
+		return nil
+	}
+	return err
 }
 
 // dropGone detaches pods whose interface has gone, and follows what has changed of the others.

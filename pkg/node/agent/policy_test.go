@@ -1,12 +1,16 @@
 package agent
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	nodev1 "fairlead.io/fairlead/api/node/v1"
+	"fairlead.io/fairlead/pkg/node/cni"
 	"fairlead.io/fairlead/pkg/node/datapath"
 	"fairlead.io/fairlead/pkg/node/enforce"
 	"fairlead.io/fairlead/pkg/snapshot"
@@ -164,5 +168,57 @@ func TestPolicy(t *testing.T) {
 			})
 			r.denied(web, db)
 		})
+	}
+}
+
+// TestHeldBack has a pod wait for its policy: by the CNI plugin's question, from a network namespace that the agent has never seen.
+func TestHeldBack(t *testing.T) {
+	r := newPolicyRig(t)
+	r.cfg.Policy.CNI = filepath.Join(r.dir, "cni", "s")
+	web, db := r.node.pod("web", "id/web", 2, true), r.node.pod("db", "id/db", 3, false)
+	web.listen(80)
+	db.listen(80)
+	r.place(web)
+	r.set("id/web", &verdict.Set{})
+	r.start(t)
+	r.enforced(1)
+
+	add := cni.Request{Command: "ADD", Namespace: "shop", Name: "db", UID: db.uid, Interface: "eth0", NetNS: db.path(), WaitNanosecond: int64(time.Second), Addresses: db.addresses}
+	ask := func(req cni.Request) error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		return cni.Ask(ctx, r.cfg.Policy.CNI, req)
+	}
+	if err := ask(add); err == nil || !strings.Contains(err.Error(), "the control plane does not know it") {
+		t.Errorf("a pod that nobody knows: %v", err)
+	}
+	r.denied(db, web)
+	r.denied(web, db)
+	r.place(db)
+	if err := ask(add); err == nil || !strings.Contains(err.Error(), "the control plane has not told its policy") {
+		t.Errorf("a pod without policy: %v", err)
+	}
+	r.denied(db, web)
+	add.WaitNanosecond = int64(patience)
+	done := make(chan error, 1)
+	go func() { done <- ask(add) }()
+	r.set("id/db", isolated())
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	r.allowed(db, web)
+	r.denied(web, db)
+	add.Command = "CHECK"
+	if err := ask(add); err != nil {
+		t.Errorf("CHECK: %v", err)
+	}
+
+	add.Command, add.UID, add.NetNS = "ADD", "uid-other", r.node.path()
+	if err := ask(add); err == nil || !strings.Contains(err.Error(), "the node's own network namespace") {
+		t.Errorf("the node's own namespace: %v", err)
+	}
+	r.stop()
+	if err := ask(add); err == nil {
+		t.Error("an agent that has stopped answers")
 	}
 }
