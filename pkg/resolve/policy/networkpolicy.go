@@ -107,6 +107,9 @@ func (c *networkPolicy) rule(d verdict.Direction, name, side string, peers []net
 	if len(ports) == 0 {
 		rule.Ports = []verdict.Ports{verdict.AnyPort}
 	}
+	if d == verdict.Egress && len(rule.Named) > 0 && slices.ContainsFunc(rule.Peers, func(p Peer) bool { return p.Range != nil }) {
+		c.warn("spec."+name+".ports", "a port by its name is that of a pod; to addresses of an ipBlock it matches nothing")
+	}
 	c.Rules = append(c.Rules, rule)
 }
 
