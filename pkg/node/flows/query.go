@@ -54,12 +54,20 @@ func newQuery(req *observer.GetFlowsRequest, scope *filter.Scope) (*query, error
 // Observe sends the flows of a request that an observer of a scope may see, oldest first, until there are no more, or with follow
 // until ctx ends. Who reads slowly is told how many they have missed.
 func (o *Observer) Observe(ctx context.Context, req *observer.GetFlowsRequest, scope *filter.Scope, send func(*observer.GetFlowsResponse) error) error {
+	return o.observe(ctx, req, scope, send, func() error { return nil })
+}
+
+// observe is Observe that tells by done when all that was kept has been sent, before it follows.
+func (o *Observer) observe(ctx context.Context, req *observer.GetFlowsRequest, scope *filter.Scope, send func(*observer.GetFlowsResponse) error, done func() error) error {
 	q, err := newQuery(req, scope)
 	if err != nil {
 		return err
 	}
 	list, next, _ := o.ring.from(0)
 	if err := o.past(ctx, q, list, send); err != nil || !q.follow {
+		return err
+	}
+	if err := done(); err != nil {
 		return err
 	}
 	return o.followed(ctx, q, next, send)

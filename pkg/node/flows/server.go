@@ -47,11 +47,7 @@ func (s server) ServerStatus(context.Context, *observer.ServerStatusRequest) (*o
 
 // GetNamespaces implements observer.ObserverServer.
 func (s server) GetNamespaces(context.Context, *observer.GetNamespacesRequest) (*observer.GetNamespacesResponse, error) {
-	out := &observer.GetNamespacesResponse{}
-	for _, n := range s.o.Namespaces() {
-		out.Namespaces = append(out.Namespaces, &observer.Namespace{Namespace: n})
-	}
-	return out, nil
+	return s.o.namespaceList(), nil
 }
 
 // GetNodes implements observer.ObserverServer.
@@ -106,4 +102,12 @@ func (o *Observer) Namespaces() []string {
 	defer o.mu.Unlock()
 	maps.DeleteFunc(o.namespaces, func(_ string, t time.Time) bool { return wall.Sub(t) > namespaceLife })
 	return slices.Sorted(maps.Keys(o.namespaces))
+}
+
+func (o *Observer) namespaceList() *observer.GetNamespacesResponse {
+	out := &observer.GetNamespacesResponse{}
+	for _, n := range o.Namespaces() {
+		out.Namespaces = append(out.Namespaces, &observer.Namespace{Namespace: n})
+	}
+	return out
 }
