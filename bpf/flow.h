@@ -66,11 +66,11 @@ static __always_inline __u32 starter(const struct packet *p, __u32 high)
 	return destination && !source ? !high : high;
 }
 
-/* anew judges a packet whose flow has no answer of this epoch. It is put back as it was. */
-__noinline int anew(struct packet *p, struct flow_key *k, __u32 high, __u32 now)
+/* anew judges a packet whose flow, if it is known, has no answer of this epoch. The packet is put back as it was. */
+__noinline int anew(struct packet *p, struct flow_key *k, struct flow *old, __u32 high, __u32 now)
 {
 	__u32 zero = 0, epoch, audit, known, by, again;
-	struct flow *old, f = {};
+	struct flow f = {};
 	struct answer a = {};
 	struct state *s;
 
@@ -82,7 +82,6 @@ __noinline int anew(struct packet *p, struct flow_key *k, __u32 high, __u32 now)
 	high &= 1;
 	epoch = s->epoch; /* before anything is looked up: what changes from here on is of the next */
 	audit = s->flags & AUDIT;
-	old = bpf_map_lookup_elem(&flows, k);
 	known = old && live(old, p, now, s->hz);
 	by = known && p->opens != OPENS ? !!(old->flags & BY_HIGH) : starter(p, high);
 	again = known && !(old->flags & CLOSED) && by == !!(old->flags & BY_HIGH);
@@ -161,7 +160,7 @@ static __always_inline int of_flow(struct packet *p)
 		if (now - f->seen > s->hz) /* not on each packet: the line is shared by all processors */
 			f->seen = now;
 	} else {
-		v = anew(p, &k, high, now);
+		v = f ? anew(p, &k, f, high, now) : anew(p, &k, NULL, high, now);
 	}
 	if (p->ends && (v == PASSES || v == PASSES_AUDITED))
 		end(p, &k, high);

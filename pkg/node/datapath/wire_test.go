@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -51,7 +52,7 @@ func server(t testing.TB, s *space, port int) {
 		}()
 		go func() {
 			defer func() { done <- struct{}{} }()
-			b := make([]byte, 2048)
+			b := make([]byte, 1<<16)
 			for {
 				n, from, err := u.ReadFrom(b)
 				if err != nil {
@@ -77,7 +78,8 @@ func dial(s *space, network string, to netip.AddrPort, within time.Duration) (c 
 	return c, err
 }
 
-const line = "across\n"
+// line needs three fragments of a datagram.
+var line = strings.Repeat("across\n", 500)
 
 // ping sends a line and wants it back.
 func ping(c net.Conn, within time.Duration) error {
@@ -371,7 +373,7 @@ func TestSpoof(t *testing.T) {
 		server(t, p.space, 80)
 		n.hold(t, p, p.identity, everything())
 	}
-	for _, x := range []struct{ liar, victim, to *pod }{{n.a, n.c, n.b}, {n.c, n.a, n.d}, {n.a, n.c, n.d}} {
+	for _, x := range []struct{ liar, victim, to *pod }{{n.a, n.c, n.b}, {n.c, n.a, n.d}, {n.a, n.c, n.d}, {n.world, n.a, n.d}, {n.far, n.b, n.a}} {
 		x.liar.ip("addr add "+x.victim.v4.String()+"/32 dev eth0", "addr add "+x.victim.v6.String()+"/128 dev eth0 nodad preferred_lft 0")
 		expect(t, x.liar.name+" as itself", check{x.liar.space, at(x.to, 80), true})
 		for _, w := range networks {
