@@ -62,6 +62,40 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// TestDocumentedExamples compiles the manifests of docs/policy.md: nothing of them is refused, and each says something.
+func TestDocumentedExamples(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/policy.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, examples, _ := strings.Cut(string(text), "## Examples")
+	var blocks []string
+	for _, line := range strings.Split(examples, "\n") {
+		code, is := strings.CutPrefix(line, "    ")
+		switch {
+		case is && (code == "---" || strings.HasPrefix(code, "apiVersion: ")):
+			blocks = append(blocks, code+"\n")
+		case is:
+			blocks[len(blocks)-1] += code + "\n"
+		}
+	}
+	found := 0
+	for _, b := range blocks {
+		if b == "---\n" {
+			continue
+		}
+		for _, p := range compileDocument(t, []byte(b)) {
+			found++
+			if len(p.Subjects) == 0 || len(p.Rules) == 0 || slices.ContainsFunc(p.Notes, func(n Note) bool { return n.Refused }) {
+				t.Errorf("an example says too little:\n%s", describe(p))
+			}
+		}
+	}
+	if found != 3 {
+		t.Errorf("%d examples", found)
+	}
+}
+
 // compileDocument compiles one object. Fields that its kind lacks are issues of it, as the sources make them.
 func compileDocument(t *testing.T, doc []byte) []*Policy {
 	t.Helper()
