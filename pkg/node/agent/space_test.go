@@ -58,6 +58,16 @@ func inThread(fn func() error) error {
 	return <-done
 }
 
+// dup gives another file of the namespace.
+func (s *space) dup() int {
+	s.t.Helper()
+	fd, err := unix.FcntlInt(uintptr(s.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return fd
+}
+
 func (s *space) path() string { return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.fd) }
 
 func (s *space) do(fn func() error) error {
