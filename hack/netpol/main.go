@@ -29,6 +29,7 @@ func main() {
 type options struct {
 	cni, proxy, suites []string
 	cases              string
+	args               []string
 	fairlead           bool
 	logs, report       string
 	wait               int // seconds that cyclonus gives every change
@@ -52,6 +53,7 @@ func command() *cobra.Command {
 	f.StringSliceVar(&o.proxy, "proxy", []string{"iptables", "nftables"}, "modes of kube-proxy")
 	f.StringSliceVar(&o.suites, "suite", suiteNames(), "suites, in this order")
 	f.StringVar(&o.cases, "cases", "", "a part of the suite; with one suite only")
+	f.StringArrayVar(&o.args, "arg", nil, "one more flag of the suite's own, as --ignore-loopback of cyclonus; with one suite only")
 	f.BoolVar(&o.fairlead, "fairlead", true, "install Fairlead; without it, a suite that can fail does")
 	f.StringVar(&o.logs, "logs", "", "folder for the whole output of the suites (default: a new one, which is printed)")
 	f.StringVar(&o.report, "report", "", "folder for reports, as docs/conformance; a part of a suite is reported nowhere")
@@ -91,15 +93,15 @@ func run(ctx context.Context, o options) error {
 }
 
 func (o *options) check() error {
-	if o.cases != "" && len(o.suites) != 1 {
-		return errors.New("--cases needs one --suite")
+	if (o.cases != "" || len(o.args) > 0) && len(o.suites) != 1 {
+		return errors.New("--cases and --arg need one --suite")
 	}
 	for _, s := range o.suites {
 		if _, ok := suites()[s]; !ok {
 			return fmt.Errorf("there is no suite %q: use %s", s, strings.Join(suiteNames(), ", "))
 		}
 	}
-	if o.report != "" && (o.cases != "" || !o.fairlead) {
+	if o.report != "" && (o.cases != "" || len(o.args) > 0 || !o.fairlead) {
 		return errors.New("--report is for whole suites, with Fairlead")
 	}
 	return nil

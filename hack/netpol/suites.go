@@ -52,7 +52,7 @@ func (r *rig) inside(ctx context.Context, tool string, args ...string) (*exec.Cm
 	if err != nil {
 		return nil, missing(tool, err)
 	}
-	cmd := r.cluster.Command(ctx, binary, args...)
+	cmd := r.cluster.Command(ctx, binary, append(args, r.args...)...)
 	cmd.Dir = r.logs // nothing that a suite writes is the checkout's
 	return cmd, nil
 }
