@@ -47,7 +47,7 @@ struct ethernet {
 };
 
 /* frame parses what is on a link: the header of it, and IP when it is that. */
-static __always_inline __u32 frame(struct __sk_buff *skb, struct bpf_dynptr *d, const struct endpoint *e, struct ethernet *eth,
+static __always_inline __u32 frame(struct __sk_buff *skb, struct bpf_dynptr *d, struct endpoint *e, struct ethernet *eth,
 				   struct packet *p)
 {
 	__u8 *h = (__u8 *)(long)skb->data, *end = (__u8 *)(long)skb->data_end;

@@ -143,7 +143,7 @@ __noinline int end(struct packet *p, struct flow_key *k, __u32 high)
 }
 
 /* of_flow tells whether a packet passes: by its flow's answer, else judged. */
-static __always_inline int of_flow(struct packet *p)
+__noinline int of_flow(struct packet *p)
 {
 	__u32 zero = 0, now = clock(), high;
 	struct state *s = bpf_map_lookup_elem(&state, &zero);
@@ -151,7 +151,7 @@ static __always_inline int of_flow(struct packet *p)
 	struct flow *f;
 	int v = PASSES;
 
-	if (!s)
+	if (!p || !s)
 		return DROPS;
 	high = key(&k, p);
 	f = bpf_map_lookup_elem(&flows, &k);

@@ -10,8 +10,10 @@ static __always_inline int same_mac(const __u8 *a, const __u8 *b)
 	return x[0] == y[0] && x[1] == y[1] && x[2] == y[2];
 }
 
-static __always_inline int own(const struct endpoint *e, const union addr *a)
+__noinline int own(struct endpoint *e, union addr *a)
 {
+	if (!e || !a)
+		return 0;
 	for (int i = 0; i < 4; i++)
 		if (same(&e->addresses[i], a))
 			return a->q[0] || a->q[1];
@@ -29,7 +31,7 @@ static __always_inline int link_local(const union addr *a)
 }
 
 /* spoofs_arp: who speaks of an address that is not the pod's. RFC 826; a probe (RFC 5227) says nothing of its sender. */
-static __noinline int spoofs_arp(const struct bpf_dynptr *d, const struct endpoint *e)
+static __noinline int spoofs_arp(const struct bpf_dynptr *d, struct endpoint *e)
 {
 	__u8 buffer[28], *h = bpf_dynptr_slice(d, 14, buffer, 28);
 	union addr a;
@@ -43,7 +45,7 @@ static __noinline int spoofs_arp(const struct bpf_dynptr *d, const struct endpoi
 }
 
 /* spoofs_neighbour: RFC 4861 and multicast listeners, which speak from addresses of the link too. */
-static __noinline int spoofs_neighbour(const struct bpf_dynptr *d, const struct endpoint *e, const struct packet *p)
+static __noinline int spoofs_neighbour(const struct bpf_dynptr *d, struct endpoint *e, struct packet *p)
 {
 	__u8 type = p->dport >> 8, buffer[16], *h;
 	union addr target;

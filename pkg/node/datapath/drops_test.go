@@ -8,20 +8,22 @@ import (
 
 // TestAudit lets pass, and tells and counts, what the node's audit mode or an audited policy would drop.
 func TestAudit(t *testing.T) {
-	both(t, func(t *testing.T, there, back func(wire) wire) {
-		b := newBench(t, Config{Audit: true})
+	both(t, Config{Audit: true}, func(b *bench, there, back func(wire) wire) {
+		must(b.t, b.SetAudit(true))
+		must(b.t, b.PutSubject(2, 2))
+		before := b.dropped(true)
 		denied := there(wire{protocol: udp, sport: 40000, dport: 81})
 		e := b.want("what is denied", Forward, denied, true, FlowAudited)
 		if len(e) == 1 && (e[0].Direction != verdict.Egress || e[0].Said[verdict.Egress].Allowed || e[0].Said[verdict.Ingress].Allowed || !e[0].Said[verdict.Ingress].Judged) {
-			t.Errorf("told of what is audited: %+v", e[0])
+			b.t.Errorf("told of what is audited: %+v", e[0])
 		}
 		b.want("more of it", Forward, denied, true)
 		b.want("a reply", Forward, back(wire{protocol: udp, sport: 81, dport: 40000}), true)
 		b.want("what is allowed", Forward, there(wire{protocol: udp, sport: 40000, dport: 80}), true, FlowNew)
-		if got := b.dropped(true); got != 1 {
-			t.Errorf("%d packets are counted as audited", got)
+		if got := b.dropped(true) - before; got != 1 {
+			b.t.Errorf("%d packets are counted as audited", got)
 		}
-		must(t, b.SetAudit(false))
+		must(b.t, b.SetAudit(false))
 		b.want("what is denied, without audit", Forward, denied, false, FlowDenied)
 
 		s := toDB(verdict.Ingress, 0)
@@ -29,12 +31,12 @@ func TestAudit(t *testing.T) {
 			Direction: verdict.Ingress, Family: verdict.NetworkAudit, Tier: verdict.Main, Action: verdict.Deny,
 			Peers: []verdict.Peer{{Kind: verdict.PeerEntity, Entity: verdict.All}}, Ports: []verdict.Ports{verdict.AnyPort},
 		})
-		compile(3, s, oracleNames).put(t, b.Datapath)
-		must(t, b.PutSubject(2, 3))
-		must(t, b.Bump())
+		compile(3, s, oracleNames).put(b.t, b.Datapath)
+		must(b.t, b.PutSubject(2, 3))
+		must(b.t, b.Bump())
 		e = b.want("what an audited policy denies", Forward, there(wire{protocol: udp, sport: 40001, dport: 80}), true, FlowAudited)
 		if len(e) == 1 && (e[0].Said[verdict.Ingress] != Said{Judged: true, Family: verdict.NetworkAudit, Set: 3, Rule: 1}) {
-			t.Errorf("told of an audited policy: %+v", e[0])
+			b.t.Errorf("told of an audited policy: %+v", e[0])
 		}
 	})
 }

@@ -91,11 +91,14 @@ func (b *bench) told() (out []Event) {
 }
 
 // both runs a test for IPv4 and IPv6, on packets between shop/web and shop/db.
-func both(t *testing.T, fn func(t *testing.T, there, back func(wire) wire)) {
+func both(t *testing.T, c Config, fn func(b *bench, there, back func(wire) wire)) {
+	t.Parallel()
+	b := newBench(t, c)
 	for name, six := range map[string]bool{"v4": false, "v6": true} {
 		t.Run(name, func(t *testing.T) {
+			b.t = t
 			web, db := pair(six)
-			fn(t, func(w wire) wire {
+			fn(b, func(w wire) wire {
 				w.src, w.dst = web, db
 				return w
 			}, func(w wire) wire {
@@ -107,26 +110,26 @@ func both(t *testing.T, fn func(t *testing.T, there, back func(wire) wire)) {
 }
 
 func TestConnection(t *testing.T) {
-	both(t, func(t *testing.T, there, back func(wire) wire) {
+	both(t, Config{}, func(b *bench, there, back func(wire) wire) {
 		for _, h := range []Hook{FromPod, Forward} {
-			b := newBench(t, Config{})
 			to := func(flags uint8) wire { return there(wire{protocol: tcp, sport: 40000, dport: 80, flags: flags}) }
 			from := func(flags uint8) wire { return back(wire{protocol: tcp, sport: 80, dport: 40000, flags: flags}) }
+			forget(b.t, b.Datapath)
 			b.want("an answer to nothing", h, from(syn|ack), true, FlowNew) // it opens nothing, and the connection may be older than its entry
-			forget(t, b.Datapath)
+			forget(b.t, b.Datapath)
 			b.want("SYN", h, to(syn), true, FlowNew)
 			b.want("SYN again", h, to(syn), true)
 			b.want("SYN ACK", h, from(syn|ack), true)
 			b.want("data", h, to(ack), true)
 			e := b.want("SYN of the other side", h, from(syn), false, FlowDenied)
 			if len(e) == 1 && (e[0].Established || e[0].Reply || e[0].Reason != PolicyDenied || e[0].Direction != verdict.Egress) {
-				t.Errorf("told of a SYN of the other side: %+v", e[0])
+				b.t.Errorf("told of a SYN of the other side: %+v", e[0])
 			}
 			b.want("FIN", h, to(fin|ack), true)
 			b.want("FIN again", h, to(fin|ack), true)
 			e = b.want("FIN of the other side", h, from(fin|ack), true, FlowClosed)
 			if len(e) == 1 && (!e[0].Reply || e[0].SourceIdentity != 2 || e[0].DestinationIdentity != 1) {
-				t.Errorf("told of the end: %+v", e[0])
+				b.t.Errorf("told of the end: %+v", e[0])
 			}
 			b.want("the last ACK", h, to(ack), true)
 			b.want("SYN anew", h, to(syn), true, FlowNew)
@@ -137,33 +140,31 @@ func TestConnection(t *testing.T) {
 }
 
 func TestWithdrawnFlow(t *testing.T) {
-	both(t, func(t *testing.T, there, back func(wire) wire) {
-		b := newBench(t, Config{})
+	both(t, Config{}, func(b *bench, there, back func(wire) wire) {
 		to, from := there(wire{protocol: tcp, sport: 40000, dport: 80, flags: syn}), back(wire{protocol: tcp, sport: 80, dport: 40000, flags: ack})
 		b.want("SYN", Forward, to, true, FlowNew)
-		must(t, b.Bump())
+		must(b.t, b.Bump())
 		b.want("a reply in the next epoch", Forward, from, true)
-		must(t, b.PutSubject(2, 0))
+		must(b.t, b.PutSubject(2, 0))
 		b.want("a reply before the next epoch", Forward, from, true)
-		must(t, b.Bump())
+		must(b.t, b.Bump())
 		for range 2 {
 			e := b.want("a reply after it", Forward, from, false, FlowDenied)
 			if len(e) == 1 && (!e[0].Established || !e[0].Reply || e[0].Direction != verdict.Ingress || e[0].Said[verdict.Ingress].Because != Unknown) {
-				t.Errorf("told of a withdrawn flow: %+v", e[0])
+				b.t.Errorf("told of a withdrawn flow: %+v", e[0])
 			}
 		}
 		to.flags = ack
 		b.want("data after it", Forward, to, false, FlowDenied)
-		must(t, b.PutSubject(2, 2))
-		must(t, b.Bump())
+		must(b.t, b.PutSubject(2, 2))
+		must(b.t, b.Bump())
 		b.want("a reply when it is given back", Forward, from, true)
 	})
 }
 
 // TestIdle has no answer pass to a question of long ago.
 func TestIdle(t *testing.T) {
-	both(t, func(t *testing.T, there, back func(wire) wire) {
-		b := newBench(t, Config{})
+	both(t, Config{}, func(b *bench, there, back func(wire) wire) {
 		to, from := there(wire{protocol: udp, sport: 40000, dport: 80}), back(wire{protocol: udp, sport: 80, dport: 40000})
 		b.want("an answer to nothing", Forward, from, false, FlowDenied)
 		b.want("a question", Forward, to, true, FlowNew)
@@ -192,8 +193,7 @@ func (b *bench) age(by time.Duration) {
 }
 
 func TestPing(t *testing.T) {
-	both(t, func(t *testing.T, there, back func(wire) wire) {
-		b := newBench(t, Config{})
+	both(t, Config{}, func(b *bench, there, back func(wire) wire) {
 		protocol, request, reply := icmp, uint16(8<<8), uint16(0)
 		if there(wire{}).six() {
 			protocol, request, reply = icmpv6, 128<<8, 129<<8
@@ -204,15 +204,14 @@ func TestPing(t *testing.T) {
 		b.want("reply", Forward, back(wire{protocol: protocol, dport: reply, sport: 7}), true)
 		b.want("reply of another id", Forward, back(wire{protocol: protocol, dport: reply, sport: 8}), false, FlowDenied)
 		b.want("ping of the other side", Forward, back(wire{protocol: protocol, dport: request, sport: 7}), false, FlowDenied)
-		must(t, b.Bump())
+		must(b.t, b.Bump())
 		b.want("reply in the next epoch", Forward, back(wire{protocol: protocol, dport: reply, sport: 7}), true)
 	})
 }
 
 // TestError has ICMP errors pass with the flows that they are about.
 func TestError(t *testing.T) {
-	both(t, func(t *testing.T, there, back func(wire) wire) {
-		b := newBench(t, Config{})
+	both(t, Config{}, func(b *bench, there, back func(wire) wire) {
 		protocol, unreachable := icmp, uint16(3<<8|3)
 		if there(wire{}).six() {
 			protocol, unreachable = icmpv6, 1<<8|4
@@ -233,7 +232,7 @@ func TestError(t *testing.T) {
 				b.want("an error of another flow", h, of(other), false, FlowDenied)
 				// The packet inside must be one that the receiver sent.
 				b.want("an error of a reply", h, of(back(wire{protocol: p, sport: 80, dport: 40000})), false, FlowDenied)
-				forget(t, b.Datapath)
+				forget(b.t, b.Datapath)
 			}
 		}
 	})
@@ -241,14 +240,13 @@ func TestError(t *testing.T) {
 
 // TestFragment has later fragments be judged by the ports of the first.
 func TestFragment(t *testing.T) {
-	both(t, func(t *testing.T, there, _ func(wire) wire) {
-		b := newBench(t, Config{})
+	both(t, Config{}, func(b *bench, there, _ func(wire) wire) {
 		part := func(dport, offset uint16, id uint32, more bool) wire {
 			return there(wire{protocol: udp, sport: 40000, dport: dport, fragment: offset, id: id, more: more})
 		}
 		e := b.want("a fragment without a first", FromPod, part(80, 4, 7, true), false, FlowDenied)
 		if len(e) == 1 && e[0].Reason != FragmentUnknown {
-			t.Errorf("a fragment without a first is dropped because of %d", e[0].Reason)
+			b.t.Errorf("a fragment without a first is dropped because of %d", e[0].Reason)
 		}
 		b.want("the first", FromPod, part(80, 0, 7, true), true, FlowNew)
 		b.want("a later one", FromPod, part(0, 4, 7, true), true)
@@ -257,15 +255,14 @@ func TestFragment(t *testing.T) {
 		b.want("the first to a port that is denied", FromPod, part(81, 0, 9, true), false, FlowDenied)
 		e = b.want("a later one to a port that is denied", FromPod, part(0, 4, 9, false), false, FlowDenied)
 		if len(e) == 1 && (e[0].DestinationPort != 81 || e[0].Reason != PolicyDenied) {
-			t.Errorf("told of a fragment: %+v", e[0])
+			b.t.Errorf("told of a fragment: %+v", e[0])
 		}
 	})
 }
 
 // TestInvalid drops what cannot be read, at tcx; netfilter lets pass what is no pod's.
 func TestInvalid(t *testing.T) {
-	both(t, func(t *testing.T, there, _ func(wire) wire) {
-		b := newBench(t, Config{})
+	both(t, Config{}, func(b *bench, there, _ func(wire) wire) {
 		for _, p := range []uint8{tcp, udp, sctp, icmp, icmpv6} {
 			w := there(wire{protocol: p, sport: 40000, dport: 80, flags: map[uint8]uint8{tcp: syn, sctp: 1}[p]})
 			if p == icmp && w.six() || p == icmpv6 && !w.six() {
@@ -273,7 +270,7 @@ func TestInvalid(t *testing.T) {
 			}
 			for w.truncated = len(w.transport()) - 7; w.truncated <= len(w.transport()); w.truncated++ {
 				if e := b.want("half a header", FromPod, w, false, FlowDenied); len(e) == 1 && e[0].Reason != InvalidPacket {
-					t.Errorf("half a header is dropped because of %d", e[0].Reason)
+					b.t.Errorf("half a header is dropped because of %d", e[0].Reason)
 				}
 				b.want("half a header", Forward, w, false, FlowDenied)
 				other := w
@@ -299,11 +296,10 @@ func TestInvalid(t *testing.T) {
 
 // TestStray refuses a pod's address that comes in by a port of the bridge where the pod is not.
 func TestStray(t *testing.T) {
-	both(t, func(t *testing.T, there, _ func(wire) wire) {
-		b := newBench(t, Config{})
+	both(t, Config{}, func(b *bench, there, _ func(wire) wire) {
 		e := b.want("a stray packet", ToPod, there(wire{protocol: tcp, sport: 40000, dport: 80, flags: syn}), false, FlowDenied)
 		if len(e) == 1 && e[0].Reason != InvalidSourceIP {
-			t.Errorf("a stray packet is dropped because of %d", e[0].Reason)
+			b.t.Errorf("a stray packet is dropped because of %d", e[0].Reason)
 		}
 	})
 }
