@@ -15,19 +15,28 @@ import (
 // Attach has the policy of a pod enforced: the maps first, then the programs on the host's side of its veth, in the network namespace
 // of the calling thread. It replaces what is there without a gap. The pod's Addresses and its subject are put by their own calls.
 func (d *Datapath) Attach(e Endpoint) error {
-	v, err := e.encode()
-	if err != nil {
+	if err := d.PutEndpoint(e); err != nil {
 		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.maps.Endpoints.Put(e.Interface, v); err != nil {
-		return fmt.Errorf("put endpoint %d: %w", e.Interface, full(err))
-	}
 	for _, t := range d.tcx() {
 		if err := d.attachTCX(e.Interface, t); err != nil {
 			return fmt.Errorf("attach interface %d: %w", e.Interface, err)
 		}
+	}
+	return nil
+}
+
+// PutEndpoint is the first half of Attach: only the maps. Where the maps are new and pods run, it is called for all of them before any
+// is attached, as the program of one asks whether what comes from another was judged there.
+func (d *Datapath) PutEndpoint(e Endpoint) error {
+	v, err := e.encode()
+	if err != nil {
+		return err
+	}
+	if err := d.maps.Endpoints.Put(e.Interface, v); err != nil {
+		return fmt.Errorf("put endpoint %d: %w", e.Interface, full(err))
 	}
 	return nil
 }

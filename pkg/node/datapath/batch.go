@@ -13,8 +13,29 @@ const batch = 4096
 
 // each calls fn for every entry of a map until it gives false or an error. Entries that come and go meanwhile are seen or not.
 func each[K, V any](m *ebpf.Map, fn func(K, V) (bool, error)) error {
+	var cursor ebpf.MapBatchCursor
+	keys, values := make([]K, batch), make([]V, batch)
+	for {
+		n, err := m.BatchLookup(&cursor, keys, values, nil)
+		last := errors.Is(err, ebpf.ErrKeyNotExist)
+		if err != nil && !last {
+			return fmt.Errorf("list map: %w", err)
+		}
+		for i := range n {
+			if on, err := fn(keys[i], values[i]); err != nil || !on {
+				return err
+			}
+		}
+		if last {
+			return nil
+		}
+	}
+}
+
+// eachCPU is each for values that every processor has one of.
+func eachCPU[K, V any](m *ebpf.Map, fn func(K, []V) (bool, error)) error {
 	var k K
-	var v V
+	var v []V
 	rows := m.Iterate()
 	for rows.Next(&k, &v) {
 		if on, err := fn(k, v); err != nil || !on {

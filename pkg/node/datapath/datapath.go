@@ -79,8 +79,8 @@ type Datapath struct {
 func (d *Datapath) links() string { return filepath.Join(d.dir, "links") }
 
 // Adopted tells whether the maps are those of an earlier run: what they hold is enforced. They are not when their layout or size has
-// changed; then everything has to be written before Attach and AttachHost have the new maps take the place of the old, whose links
-// enforce until then.
+// changed; then everything has to be written, PutEndpoint for each pod among it, before Attach and AttachHost have the new maps take the
+// place of the old, whose links enforce until then.
 func (d *Datapath) Adopted() bool { return d.adopted }
 
 // Close lets go of everything; the kernel goes on enforcing.

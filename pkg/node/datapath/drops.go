@@ -34,7 +34,7 @@ func (d *Datapath) counter(n uint32) (sum uint64, err error) {
 // Drops calls fn for each counter until it gives false. They only grow. The last has a DropKey of zeros: what found no room.
 func (d *Datapath) Drops(fn func(Drop) bool) error {
 	done := false
-	err := each(d.maps.Drops, func(k bpf.DatapathDropKey, cpus []bpf.DatapathDrop) (bool, error) {
+	err := eachCPU(d.maps.Drops, func(k bpf.DatapathDropKey, cpus []bpf.DatapathDrop) (bool, error) {
 		done = !fn(decodeDrop(k, cpus))
 		return !done, nil
 	})
@@ -67,7 +67,7 @@ func decodeDrop(k bpf.DatapathDropKey, cpus []bpf.DatapathDrop) Drop {
 // ForgetDrops takes the counters of a Set away that is no more, and gives their last values.
 func (d *Datapath) ForgetDrops(set uint32) ([]Drop, error) {
 	var keys []bpf.DatapathDropKey
-	err := each(d.maps.Drops, func(k bpf.DatapathDropKey, _ []bpf.DatapathDrop) (bool, error) {
+	err := eachCPU(d.maps.Drops, func(k bpf.DatapathDropKey, _ []bpf.DatapathDrop) (bool, error) {
 		if k.Set == set {
 			keys = append(keys, k)
 		}

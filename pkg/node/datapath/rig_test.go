@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -188,17 +189,24 @@ func newNode(t testing.TB, brNetfilter bool) *node {
 
 func (n *node) pods() []*pod { return []*pod{n.a, n.b, n.c, n.d} }
 
-func (n *node) veth(t testing.TB, name string, six int) *pod {
-	p := &pod{space: newSpace(t), name: name, veth: "fl" + name, identity: uint32(six)}
+func itoa(i uint32) string { return strconv.Itoa(int(i)) }
+
+// veth makes a pod's link, with an index of its own when one is wanted.
+func (n *node) veth(t testing.TB, name string, i int, index uint32) *pod {
+	p := &pod{space: newSpace(t), name: name, veth: "fl" + name, identity: uint32(i)}
 	p.sysctl("ipv6/conf/default/accept_dad=0", "ipv6/conf/all/accept_dad=0")
-	n.host.ip("link add " + p.veth + " type veth peer name eth0 netns " + p.path())
+	at := ""
+	if index != 0 {
+		at = " index " + itoa(index)
+	}
+	n.host.ip("link add " + p.veth + at + " type veth peer name eth0 netns " + p.path())
 	n.host.ip("link set " + p.veth + " up")
 	p.ip("link set eth0 up")
 	return p
 }
 
 func (n *node) bridged(t testing.TB, name string, i int) *pod {
-	p := n.veth(t, name, i)
+	p := n.veth(t, name, i, 0)
 	p.bridged = true
 	p.v4, p.v6 = netip.MustParseAddr(fmt.Sprintf("10.1.0.%d", i+1)), netip.MustParseAddr(fmt.Sprintf("fd01::%d", i+1))
 	n.host.ip("link set " + p.veth + " master br0")
@@ -208,8 +216,10 @@ func (n *node) bridged(t testing.TB, name string, i int) *pod {
 	return p
 }
 
-func (n *node) routed(t testing.TB, name string, i int) *pod {
-	p := n.veth(t, name, i)
+func (n *node) routed(t testing.TB, name string, i int) *pod { return n.routedAt(t, name, i, 0) }
+
+func (n *node) routedAt(t testing.TB, name string, i int, index uint32) *pod {
+	p := n.veth(t, name, i, index)
 	p.v4, p.v6 = netip.MustParseAddr(fmt.Sprintf("10.2.0.%d", i+1)), netip.MustParseAddr(fmt.Sprintf("fd02::%d", i+1))
 	n.host.ip("addr add 169.254.1.1/32 dev "+p.veth, "addr add fe80::1/64 dev "+p.veth+" nodad",
 		"route add "+p.v4.String()+"/32 dev "+p.veth, "-6 route add "+p.v6.String()+"/128 dev "+p.veth)
@@ -219,7 +229,7 @@ func (n *node) routed(t testing.TB, name string, i int) *pod {
 }
 
 func (n *node) outside(t testing.TB) *pod {
-	p := n.veth(t, "world", 0)
+	p := n.veth(t, "world", 0, 0)
 	p.v4, p.v6 = netip.MustParseAddr("192.168.9.2"), netip.MustParseAddr("fd09::2")
 	n.host.ip("addr add 192.168.9.1/24 dev "+p.veth, "addr add fd09::1/64 dev "+p.veth+" nodad")
 	p.ip("addr add 192.168.9.2/24 dev eth0", "addr add fd09::2/64 dev eth0 nodad", "route add default via 192.168.9.1", "-6 route add default via fd09::1")
@@ -237,11 +247,15 @@ func (n *node) put(t testing.TB, p *pod) {
 
 func (n *node) attach(t testing.TB, p *pod) {
 	t.Helper()
+	must(t, n.host.do(func() error { return n.Attach(n.endpoint(p)) }))
+}
+
+func (n *node) endpoint(p *pod) Endpoint {
 	e := Endpoint{Addresses: []netip.Addr{p.v4, p.v6}, Identity: p.identity}
 	e.Interface, e.Router = n.host.link(p.veth)
 	_, e.MAC = p.link("eth0")
 	if p.bridged {
 		e.Bridge, e.Router = n.host.link("br0")
 	}
-	must(t, n.host.do(func() error { return n.Attach(e) }))
+	return e
 }

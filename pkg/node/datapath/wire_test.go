@@ -81,16 +81,25 @@ func dial(s *space, network string, to netip.AddrPort, within time.Duration) (c 
 // line needs three fragments of a datagram.
 var line = strings.Repeat("across\n", 500)
 
-// ping sends a line and wants it back.
+// ping sends a line and wants it back. A datagram may get lost, and is sent again.
 func ping(c net.Conn, within time.Duration) error {
-	if err := c.SetDeadline(time.Now().Add(within)); err != nil {
-		return err
+	end := time.Now().Add(within)
+	again := within
+	if c.LocalAddr().Network() == "udp" && within > time.Second {
+		again = time.Second
 	}
-	if _, err := c.Write([]byte(line)); err != nil {
-		return err
+	for {
+		if err := c.SetDeadline(time.Now().Add(again)); err != nil {
+			return err
+		}
+		_, err := c.Write([]byte(line))
+		if err == nil {
+			_, err = io.ReadFull(c, make([]byte, len(line)))
+		}
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !time.Now().Before(end) {
+			return err
+		}
 	}
-	_, err := io.ReadFull(c, make([]byte, len(line)))
-	return err
 }
 
 // try tells whether a request and its answer go through.
