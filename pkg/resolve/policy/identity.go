@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -112,26 +113,31 @@ func (d *identities) declareNamespaces(e *table.Engine, in Inputs) {
 	})
 }
 
+// declareNumbers finds the numbers of a named port by two steps: an identity more with a number that is known costs nothing.
 func (d *identities) declareNumbers(e *table.Engine) {
 	byPort := table.NewIndex(d.all, "identities by port", func(_ string, id *Identity) []string {
-		var out []string
-		for _, p := range id.Ports {
-			out = append(out, portKey(p.Name, p.Protocol), portKey(p.Name, 0))
+		out := make([]string, len(id.Ports))
+		for i, p := range id.Ports {
+			out[i] = fmt.Sprintf("%d %d %s", p.Protocol, p.Port, p.Name)
 		}
 		return out
 	})
+	ports := table.NewDerived(e, "named ports", func(_ *table.Reader, key string) (verdict.NamedPort, bool) {
+		var p verdict.NamedPort
+		_, err := fmt.Sscanf(key, "%d %d %s", &p.Protocol, &p.Port, &p.Name)
+		return p, err == nil
+	}, []table.Trigger{byPort}, table.UrgentStage(), table.Equal(func(a, b verdict.NamedPort) bool { return a == b }))
+	byName := table.NewIndex(ports, "named ports by name", func(_ string, p verdict.NamedPort) []string {
+		return []string{portKey(p.Name, p.Protocol), portKey(p.Name, 0)}
+	})
 	d.numbers = table.NewDerived(e, "numbers of named ports", func(r *table.Reader, key string) ([]verdict.NamedPort, bool) {
 		var out []verdict.NamedPort
-		for _, id := range table.List(r, byPort, key) {
-			for _, p := range id.Value.Ports {
-				if portKey(p.Name, p.Protocol) == key || portKey(p.Name, 0) == key {
-					out = append(out, p)
-				}
-			}
+		for _, p := range table.List(r, byName, key) {
+			out = append(out, p.Value)
 		}
 		slices.SortFunc(out, comparePorts)
-		return slices.Compact(out), len(out) > 0
-	}, []table.Trigger{byPort}, table.UrgentStage(), table.Equal(slices.Equal[[]verdict.NamedPort]))
+		return out, len(out) > 0
+	}, []table.Trigger{byName}, table.UrgentStage(), table.Equal(slices.Equal[[]verdict.NamedPort]))
 }
 
 // inNamespaces gives the namespaces that the selector reaches into; nil is all.
