@@ -155,6 +155,9 @@ func (a *agent) run(ctx context.Context, l *listeners) error {
 		group.Go(func() error { return a.enforcer.engine.Run(ctx) })
 		group.Go(func() error { return a.enforcer.run(ctx, a.told) })
 		group.Go(func() error { return a.enforcer.observe(ctx) })
+		group.Go(func() error { return a.enforcer.forget(ctx) })
+		group.Go(func() error { return a.enforcer.reset(ctx) })
+		group.Go(func() error { return a.report(ctx) })
 	}
 	if l.sds != nil {
 		group.Go(func() error { return a.serveSDS(ctx, l.sds) })

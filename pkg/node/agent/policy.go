@@ -30,8 +30,10 @@ type PolicyConfig struct {
 	Dir, State string
 	// Namespace is the path of the node's network namespace; empty is this process's.
 	Namespace string
-	Sizes     datapath.Sizes
-	Priority  int32
+	// Proc is a proc filesystem of the node's process namespace; /proc unless set.
+	Proc     string
+	Sizes    datapath.Sizes
+	Priority int32
 	// Audit has everything pass, and told.
 	Audit bool
 	// Flows is the path of a Unix socket where flows are told (Hubble's observer API); empty is not served. KeptFlows is how many are
@@ -54,6 +56,9 @@ type enforcer struct {
 	host   *endpoints.Host
 	file   *placeFile
 	stream func() control.State
+	// erased are Sets that are no more in the kernel, withdrawn flows that are allowed no more.
+	erased    chan uint32
+	withdrawn chan datapath.Event
 
 	mu sync.Mutex // guards what follows
 	// attached are by UID, as the kernel has them.
@@ -76,7 +81,7 @@ func newEnforcer(cfg PolicyConfig, node, version string, log *slog.Logger, reg p
 	if err != nil {
 		return nil, err
 	}
-	x := &enforcer{cfg: cfg, log: log, host: host, file: &placeFile{path: filepath.Join(cfg.State, "endpoints.json")}, attached: map[string]attachment{}}
+	x := &enforcer{cfg: cfg, log: log, host: host, file: &placeFile{path: filepath.Join(cfg.State, "endpoints.json")}, attached: map[string]attachment{}, erased: make(chan uint32, 1024), withdrawn: make(chan datapath.Event, 1024)}
 	err = x.open(node, reg)
 	if err == nil {
 		err = x.newFlows(node, version, flows.Config{Log: log, Registry: reg, Capacity: cfg.KeptFlows})
@@ -93,7 +98,7 @@ func (x *enforcer) open(node string, reg prometheus.Registerer) (err error) {
 		return fmt.Errorf("open data path: %w", err)
 	}
 	x.engine, err = enforce.New(enforce.Config{
-		Kernel: x.data, Node: node, Names: filepath.Join(x.cfg.State, "names"), Log: x.log, Registry: reg,
+		Kernel: x.data, Node: node, Names: filepath.Join(x.cfg.State, "names"), Log: x.log, Registry: reg, Erased: x.setErased,
 		Identities: cmp.Or(x.cfg.Sizes.Identities, 1<<16) - 1, Sets: cmp.Or(x.cfg.Sizes.Sets, 1<<13) - 1,
 	})
 	if err != nil {
@@ -104,6 +109,14 @@ func (x *enforcer) open(node string, reg prometheus.Registerer) (err error) {
 	}
 	x.synced = x.data.Adopted()
 	return x.adopt()
+}
+
+// setErased must not wait; counters that are forgotten to be forgotten are a little more to count.
+func (x *enforcer) setErased(set uint32) {
+	select {
+	case x.erased <- set:
+	default:
+	}
 }
 
 // adopt takes up the pods that are attached since before the start.
@@ -203,7 +216,7 @@ func (x *enforcer) reconcile(ready func() bool) (missing bool, err error) {
 			continue
 		}
 		if spaces == nil {
-			if spaces, err = x.host.Namespaces("/proc"); err != nil {
+			if spaces, err = x.host.Namespaces(x.proc()); err != nil {
 				errs = append(errs, err)
 				spaces = map[string]string{}
 			}

@@ -2,8 +2,10 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -221,4 +223,60 @@ func TestHeldBack(t *testing.T) {
 	if err := ask(add); err == nil {
 		t.Error("an agent that has stopped answers")
 	}
+}
+
+// processes shows pods by a process each, in cgroups as the kubelet names them.
+func (r *policyRig) processes(pods ...*pod) {
+	r.t.Helper()
+	r.cfg.Policy.Proc = r.t.TempDir()
+	for i, p := range pods {
+		dir := filepath.Join(r.cfg.Policy.Proc, fmt.Sprint(100+i))
+		err := errors.Join(os.MkdirAll(filepath.Join(dir, "ns"), 0o755), os.Symlink(p.path(), filepath.Join(dir, "ns", "net")),
+			os.WriteFile(filepath.Join(dir, "cgroup"), []byte("0::/kubepods/burstable/pod"+p.uid+"/c1\n"), 0o600),
+			os.WriteFile(filepath.Join(dir, "stat"), []byte("100 (a (b) c) S "+strings.Repeat("1 ", 18)+"7 0\n"), 0o600))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// TestReset ends connections whose permission is withdrawn on both sides, idle ones too, and by an error.
+func TestReset(t *testing.T) {
+	r := newPolicyRig(t)
+	web, db := r.node.pod("web", "id/web", 2, true), r.node.pod("db", "id/db", 3, false)
+	other := r.node.pod("other", "id/other", 4, false)
+	for i, p := range []*pod{web, db, other} {
+		p.uid = fmt.Sprintf("00000000-0000-4000-8000-00000000000%d", i)
+	}
+	r.processes(web, db, other)
+	db.listen(80)
+	r.place(web, db, other)
+	r.set("id/web", &verdict.Set{})
+	r.set("id/other", &verdict.Set{})
+	r.peerSet("app=web", "id/web")
+	r.peerSet("app=other", "id/other")
+	r.set("id/db", isolated("app=web", "app=other"))
+	r.start(t)
+	r.enforced(3)
+	ended, stays := r.allowed(web, db), r.allowed(other, db)
+	wanted := func(list []net.Conn) {
+		t.Helper()
+		for _, c := range list {
+			began := time.Now()
+			_ = c.SetDeadline(began.Add(patience))
+			if _, err := c.Read(make([]byte, 1)); err == nil || silent(err) {
+				t.Errorf("a connection whose permission was withdrawn: %v", err)
+			}
+			t.Logf("ended after %s", time.Since(began))
+		}
+	}
+	r.peerSet("app=web")
+	wanted(ended)
+	for _, c := range stays {
+		if err := echo(c, patience); err != nil {
+			t.Errorf("a connection that is allowed still: %v", err)
+		}
+	}
+	r.set("id/db", isolated())
+	wanted(stays)
 }

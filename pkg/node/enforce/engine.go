@@ -51,7 +51,8 @@ type Engine struct {
 	wrote                        bool            // since the last Bump
 	late                         map[string]bool // names of what has to be written again
 	lateAddresses                map[netip.Addr]bool
-	changed                      chan struct{} // closed at the next change of what is wanted or effective
+	narrowed                     map[string]bool // identities whose pods may have fewer permissions
+	changed                      chan struct{}   // closed at the next change of what is wanted or effective
 }
 
 // New gives an Engine that goes on with what is in the kernel.
@@ -73,7 +74,7 @@ func New(cfg Config) (*Engine, error) {
 		peers: map[string]*peer{}, about: map[uint32]*about{}, addresses: map[netip.Addr]at{}, rivals: map[netip.Addr][]*peer{},
 		hosts: map[netip.Addr]bool{}, peerSets: map[string]*peerSet{}, subjects: map[string]*subject{}, locals: map[string]*local{},
 		localAt: map[netip.Addr]*local{}, held: map[uint32]*held{}, garbage: garbage{keys: map[stem][]portKey{}, subjects: map[uint32]*held{}},
-		late: map[string]bool{}, lateAddresses: map[netip.Addr]bool{}, changed: make(chan struct{}),
+		late: map[string]bool{}, lateAddresses: map[netip.Addr]bool{}, narrowed: map[string]bool{}, changed: make(chan struct{}),
 	}
 	if err := e.adopt(); err != nil {
 		return nil, err

@@ -176,6 +176,9 @@ func (e *Engine) refresh(a netip.Addr) error {
 		e.lateAddresses[a] = true
 		return fmt.Errorf("address %s: %w", a, err)
 	}
+	if x.written && has && x.kernel.Identity != want.Identity {
+		e.narrow("")
+	}
 	x.written, x.kernel = has, want
 	e.keep(a, x)
 	return nil

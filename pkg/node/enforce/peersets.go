@@ -126,7 +126,7 @@ func (e *Engine) shift(s *subject, moved map[string][]uint32) error {
 	}
 	var err error
 	if !whole {
-		if err = e.shiftInPlace(h, all, to); err == nil {
+		if err = e.shiftInPlace(s, h, all, to); err == nil {
 			return nil
 		}
 		e.late[s.identity] = true
@@ -153,7 +153,7 @@ func (h *held) entangled(from, to *mix) bool {
 }
 
 // shiftInPlace writes classes of identities over what is there.
-func (e *Engine) shiftInPlace(h *held, ids []uint32, to map[uint32]*mix) error {
+func (e *Engine) shiftInPlace(s *subject, h *held, ids []uint32, to map[uint32]*mix) error {
 	var rules []datapath.Rule
 	parts := h.parts
 	for _, id := range ids {
@@ -180,6 +180,7 @@ func (e *Engine) shiftInPlace(h *held, ids []uint32, to map[uint32]*mix) error {
 		return nil
 	}
 	e.wrote = true
+	e.narrow(s.identity)
 	if parts != h.parts {
 		if err := e.cfg.Kernel.PutParts(h.number, parts); err != nil {
 			return err

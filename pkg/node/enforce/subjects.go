@@ -93,6 +93,9 @@ func (e *Engine) bring(s *subject) error {
 		return s.err
 	}
 	s.held, s.next, s.err = h, nil, nil
+	if !adopted {
+		e.narrow(s.identity)
+	}
 	if h := e.garbage.subjects[s.number]; h != nil { // it could not be withdrawn, and now is replaced
 		delete(e.garbage.subjects, s.number)
 		e.discard(h)
@@ -111,6 +114,7 @@ func (e *Engine) withdraw(s *subject) error {
 	e.wrote = true
 	h := s.held
 	s.held = nil
+	e.narrow(s.identity)
 	if err := e.cfg.Kernel.PutSubject(s.number, 0); err != nil {
 		e.garbage.subjects[s.number] = h
 		return fmt.Errorf("withdraw policy of %q: %w", s.identity, err)
