@@ -54,31 +54,47 @@ func (r *rig) apply(objects ...any) {
 	r.version++
 	b := r.engine.NewBatch()
 	for _, o := range objects {
-		switch o := o.(type) {
-		case *model.Namespace:
-			r.in.Namespaces.Set(b, o.Key(), o)
-		case *model.Node:
-			r.in.Nodes.Set(b, o.Key(), o)
-		case *model.Pod:
-			r.in.Pods.Set(b, o.Key(), o)
-		case *model.Service:
-			r.in.Services.Set(b, o.Key(), o)
-		case *model.EndpointSlice:
-			r.in.EndpointSlices.Set(b, o.Key(), o)
-		case *model.Object[networkingv1.NetworkPolicySpec]:
-			r.in.NetworkPolicies.Set(b, o.Key(), o)
-		case *model.Object[policyv1alpha2.ClusterNetworkPolicySpec]:
-			r.in.ClusterNetworkPolicies.Set(b, o.Key(), o)
-		case *model.Object[ciliumv2.Rules]:
-			r.in.CiliumNetworkPolicies.Set(b, o.Key(), o)
-		case *model.Object[v1alpha1.AuthorizationPolicySpec]:
-			r.in.AuthorizationPolicies.Set(b, o.Key(), o)
-		default:
-			panic(o)
-		}
+		r.put(b, o, true)
 	}
 	b.Position(uint64(r.version))
 	r.engine.Apply(b)
+}
+
+func put[V interface{ Key() string }](b *table.Batch, t *table.Source[V], o V, there bool) {
+	if there {
+		t.Set(b, o.Key(), o)
+	} else {
+		t.Delete(b, o.Key())
+	}
+}
+
+func (r *rig) put(b *table.Batch, o any, there bool) {
+	switch o := o.(type) {
+	case *model.Namespace:
+		put(b, r.in.Namespaces, o, there)
+	case *model.Node:
+		put(b, r.in.Nodes, o, there)
+	case *model.Pod:
+		put(b, r.in.Pods, o, there)
+	case *model.Service:
+		put(b, r.in.Services, o, there)
+	case *model.EndpointSlice:
+		put(b, r.in.EndpointSlices, o, there)
+	case *model.Object[networkingv1.NetworkPolicySpec]:
+		put(b, r.in.NetworkPolicies, o, there)
+	case *model.Object[policyv1alpha2.ClusterNetworkPolicySpec]:
+		put(b, r.in.ClusterNetworkPolicies, o, there)
+	case *model.Object[ciliumv2.Rules]:
+		if o.Kind == "CiliumClusterwideNetworkPolicy" {
+			put(b, r.in.CiliumClusterwideNetworkPolicies, o, there)
+		} else {
+			put(b, r.in.CiliumNetworkPolicies, o, there)
+		}
+	case *model.Object[v1alpha1.AuthorizationPolicySpec]:
+		put(b, r.in.AuthorizationPolicies, o, there)
+	default:
+		panic(o)
+	}
 }
 
 // identity is that of a pod, by its key.
