@@ -6,8 +6,9 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* These have types of their own in Go. */
+/* They have types of their own in Go by this. */
 const struct event *unused_event __attribute__((unused));
+const struct question *unused_question __attribute__((unused));
 
 /* related tells whether the packet inside an ICMP error, which the receiver of the error has sent, is one of a flow that passes. */
 static __noinline int related(const struct bpf_dynptr *d, struct packet *p)
@@ -43,7 +44,7 @@ static __always_inline int a_pod(const union addr *a)
 
 struct ethernet {
 	__u16 type;
-	__u8 from_pod, to_router;
+	__u8 from_pod, to_router, to_all;
 };
 
 /* frame parses what is on a link: the header of it, and IP when it is that. */
@@ -57,6 +58,7 @@ static __always_inline __u32 frame(struct __sk_buff *skb, struct bpf_dynptr *d, 
 	eth->type = be16(h + 12);
 	eth->from_pod = same_mac(h + 6, e->mac);
 	eth->to_router = same_mac(h, e->router);
+	eth->to_all = h[0] & 1; /* multicast, broadcast */
 	bpf_dynptr_from_skb(skb, 0, d);
 	if (eth->type == ETH_P_ARP)
 		return 0;
@@ -116,14 +118,21 @@ refuse:
 	return TCX_DROP;
 }
 
+static __always_inline int to_all(struct __sk_buff *skb)
+{
+	__u8 *h = (__u8 *)(long)skb->data, *end = (__u8 *)(long)skb->data_end;
+
+	return h + 1 > end || h[0] & 1;
+}
+
 /* tcx, on the host's side of a pod's veth: what the pod is sent. Only what another port of its bridge has brought is not judged yet:
- * what another pod has sent was judged there, and what the host has routed or sent, by netfilter. */
+ * what another pod has sent to this one was judged there, and what the host has routed or sent, by netfilter. */
 SEC("tcx/egress")
 int to_pod(struct __sk_buff *skb)
 {
 	struct packet p = { .hook = TO_POD, .ifindex = skb->ifindex, .length = skb->len - 14 };
 	struct endpoint *e = bpf_map_lookup_elem(&endpoints, &p.ifindex);
-	__u32 from = skb->ingress_ifindex, reason;
+	__u32 from = skb->ingress_ifindex, sibling = 0, reason;
 	struct ethernet eth = {};
 	struct bpf_dynptr d;
 	struct sk_buff *k;
@@ -132,8 +141,13 @@ int to_pod(struct __sk_buff *skb)
 		refuse(&p, 0, NOT_CONFIGURED);
 		return TCX_DROP;
 	}
-	if (!from || !e->bridge || from == e->bridge || bpf_map_lookup_elem(&endpoints, &from))
+	if (!from || !e->bridge || from == e->bridge)
 		return TCX_NEXT;
+	if (bpf_map_lookup_elem(&endpoints, &from)) {
+		sibling = 1;
+		if (!to_all(skb))
+			return TCX_NEXT;
+	}
 	k = bpf_cast_to_kern_ctx(skb);
 	if (k->_skb_refdst) /* it has a route */
 		return TCX_NEXT;
@@ -143,8 +157,10 @@ int to_pod(struct __sk_buff *skb)
 	if (eth.type == ETH_P_ARP || p.neighbour)
 		return TCX_NEXT;
 	reason = INVALID_SOURCE_IP;
-	if (a_pod(&p.src)) /* of this node: it does not come from there */
+	if (!sibling && a_pod(&p.src)) /* of this node: it does not come from there */
 		goto refuse;
+	if (eth.to_all)
+		return receive(&p, e->identity) == DROPS ? TCX_DROP : TCX_NEXT;
 	return enter(&d, &p) == DROPS ? TCX_DROP : TCX_NEXT;
 refuse:
 	refuse(&p, 0, reason);
@@ -200,4 +216,28 @@ SEC("netfilter")
 int local_out(struct bpf_nf_ctx *ctx)
 {
 	return hooked(ctx, LOCAL_OUT);
+}
+
+/* Run by pkg/node/datapath on questions, behind 14 bytes that count for nothing: what would be said of a flow's first packet? */
+SEC("tcx/ingress")
+int check(struct __sk_buff *skb)
+{
+	__u8 *h = (__u8 *)(long)skb->data, *end = (__u8 *)(long)skb->data_end;
+	struct question *q = (struct question *)(h + 14);
+	struct answer a = {};
+	struct packet p = {};
+	struct state *s;
+	__u32 zero = 0;
+
+	s = bpf_map_lookup_elem(&state, &zero);
+	if (!s || (__u8 *)(q + 1) > end)
+		return DROPS;
+	copy16(&p.src, q->src.b);
+	copy16(&p.dst, q->dst.b);
+	p.sport = q->sport;
+	p.dport = q->dport;
+	p.protocol = q->protocol;
+	p.host = q->host;
+	judge(&p, &a, s->flags & AUDIT);
+	return a.verdict;
 }

@@ -119,6 +119,17 @@ type DatapathFragmentKey struct {
 	Protocol uint32
 }
 
+type DatapathQuestion struct {
+	_        structs.HostLayout
+	Src      DatapathAddr
+	Dst      DatapathAddr
+	Sport    uint16
+	Dport    uint16
+	Protocol uint8
+	Host     uint8
+	Pad      uint16
+}
+
 type DatapathRangeKey struct {
 	_         structs.HostLayout
 	Length    uint32
@@ -179,24 +190,26 @@ type DatapathValue struct {
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	DatapathMapAddresses   = "addresses"
-	DatapathMapCounters    = "counters"
-	DatapathMapDrops       = "drops"
-	DatapathMapEndpoints   = "endpoints"
-	DatapathMapEvents      = "events"
-	DatapathMapFlows       = "flows"
-	DatapathMapFragments   = "fragments"
-	DatapathMapRanges      = "ranges"
-	DatapathMapRules       = "rules"
-	DatapathMapSets        = "sets"
-	DatapathMapState       = "state"
-	DatapathMapSubjects    = "subjects"
-	DatapathProgForward    = "forward"
-	DatapathProgFromPod    = "from_pod"
-	DatapathProgLocalIn    = "local_in"
-	DatapathProgLocalOut   = "local_out"
-	DatapathProgToPod      = "to_pod"
-	DatapathVarUnusedEvent = "unused_event"
+	DatapathMapAddresses      = "addresses"
+	DatapathMapCounters       = "counters"
+	DatapathMapDrops          = "drops"
+	DatapathMapEndpoints      = "endpoints"
+	DatapathMapEvents         = "events"
+	DatapathMapFlows          = "flows"
+	DatapathMapFragments      = "fragments"
+	DatapathMapRanges         = "ranges"
+	DatapathMapRules          = "rules"
+	DatapathMapSets           = "sets"
+	DatapathMapState          = "state"
+	DatapathMapSubjects       = "subjects"
+	DatapathProgCheck         = "check"
+	DatapathProgForward       = "forward"
+	DatapathProgFromPod       = "from_pod"
+	DatapathProgLocalIn       = "local_in"
+	DatapathProgLocalOut      = "local_out"
+	DatapathProgToPod         = "to_pod"
+	DatapathVarUnusedEvent    = "unused_event"
+	DatapathVarUnusedQuestion = "unused_question"
 )
 
 // LoadDatapath returns the embedded CollectionSpec for Datapath.
@@ -241,6 +254,7 @@ type DatapathSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DatapathProgramSpecs struct {
+	Check    *ebpf.ProgramSpec `ebpf:"check"`
 	Forward  *ebpf.ProgramSpec `ebpf:"forward"`
 	FromPod  *ebpf.ProgramSpec `ebpf:"from_pod"`
 	LocalIn  *ebpf.ProgramSpec `ebpf:"local_in"`
@@ -270,7 +284,8 @@ type DatapathMapSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type DatapathVariableSpecs struct {
-	UnusedEvent *ebpf.VariableSpec `ebpf:"unused_event"`
+	UnusedEvent    *ebpf.VariableSpec `ebpf:"unused_event"`
+	UnusedQuestion *ebpf.VariableSpec `ebpf:"unused_question"`
 }
 
 // DatapathObjects contains all objects after they have been loaded into the kernel.
@@ -328,13 +343,15 @@ func (m *DatapathMaps) Close() error {
 //
 // It can be passed to LoadDatapathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DatapathVariables struct {
-	UnusedEvent *ebpf.Variable `ebpf:"unused_event"`
+	UnusedEvent    *ebpf.Variable `ebpf:"unused_event"`
+	UnusedQuestion *ebpf.Variable `ebpf:"unused_question"`
 }
 
 // DatapathPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to LoadDatapathObjects or ebpf.CollectionSpec.LoadAndAssign.
 type DatapathPrograms struct {
+	Check    *ebpf.Program `ebpf:"check"`
 	Forward  *ebpf.Program `ebpf:"forward"`
 	FromPod  *ebpf.Program `ebpf:"from_pod"`
 	LocalIn  *ebpf.Program `ebpf:"local_in"`
@@ -344,6 +361,7 @@ type DatapathPrograms struct {
 
 func (p *DatapathPrograms) Close() error {
 	return _DatapathClose(
+		p.Check,
 		p.Forward,
 		p.FromPod,
 		p.LocalIn,

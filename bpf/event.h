@@ -12,7 +12,8 @@ struct answer {
 	__u8 verdict, reason, direction;
 	__u8 reply; /* the packet is not of who started the flow */
 	__u8 established;
-	__u8 pad[3];
+	__u8 fresh; /* the packet begins a flow */
+	__u8 pad[2];
 };
 
 /* tally counts a packet that was dropped, or would have been. */

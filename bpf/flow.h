@@ -66,12 +66,13 @@ static __always_inline __u32 starter(const struct packet *p, __u32 high)
 	return destination && !source ? !high : high;
 }
 
-/* anew judges a packet whose flow, if it is known, has no answer of this epoch. The packet is put back as it was. */
+/* anew judges a packet whose flow, if it is known, has no answer of this epoch. The packet is put back as it was. What is known before
+ * judging is written down at once, for want of stack. */
 __noinline int anew(struct packet *p, struct flow_key *k, struct flow *old, __u32 high, __u32 now)
 {
-	__u32 zero = 0, epoch, audit, known, by, again;
-	struct flow f = {};
+	__u32 zero = 0, by;
 	struct answer a = {};
+	struct flow f = {};
 	struct state *s;
 
 	if (!p || !k)
@@ -80,33 +81,41 @@ __noinline int anew(struct packet *p, struct flow_key *k, struct flow *old, __u3
 	if (!s)
 		return DROPS;
 	high &= 1;
-	epoch = s->epoch; /* before anything is looked up: what changes from here on is of the next */
-	audit = s->flags & AUDIT;
-	known = old && live(old, p, now, s->hz);
-	by = known && p->opens != OPENS ? !!(old->flags & BY_HIGH) : starter(p, high);
-	again = known && !(old->flags & CLOSED) && by == !!(old->flags & BY_HIGH);
+	f.epoch = s->epoch; /* before anything is looked up: what changes from here on is of the next */
+	f.seen = now;
+	if (old && live(old, p, now, s->hz)) {
+		by = p->opens == OPENS ? high : !!(old->flags & BY_HIGH);
+		a.fresh = p->opens == OPENS && (by != !!(old->flags & BY_HIGH) || old->flags & CLOSED);
+		a.established = p->opens != OPENS && !(old->flags & CLOSED);
+		if (p->opens != OPENS)
+			f.flags = old->flags & (LOW_ENDED | HIGH_ENDED | CLOSED);
+	} else {
+		by = starter(p, high);
+		a.fresh = 1;
+	}
 	a.reply = by != high;
-	a.established = again && p->opens != OPENS;
+	if (by)
+		f.flags |= BY_HIGH;
+	if (p->host)
+		f.flags |= (p->host == SOURCE) == high ? HIGH_HOST : LOW_HOST;
 
 	if (a.reply)
 		turn(p);
-	judge(p, &a, audit);
+	judge(p, &a, s->flags & AUDIT);
 	if (a.reply)
 		turn(p);
-	if (a.verdict == NOT_OURS)
+	switch (a.verdict) {
+	case NOT_OURS:
 		return NOT_OURS;
-	if (a.verdict == DROPS) {
+	case DROPS:
 		tell(p, &a, FLOW_DENIED);
 		return DROPS;
+	case PASSES_AUDITED:
+		f.flags |= AUDITED;
 	}
-	f.epoch = epoch;
-	f.seen = now;
-	f.flags = (by ? BY_HIGH : 0) | (a.verdict == PASSES_AUDITED ? AUDITED : 0);
-	if (known && p->opens != OPENS)
-		f.flags |= old->flags & (LOW_ENDED | HIGH_ENDED | CLOSED);
 	bpf_map_update_elem(&flows, k, &f, BPF_ANY);
-	if (!again && !(known && p->opens != OPENS))
-		tell(p, &a, a.verdict == PASSES_AUDITED ? FLOW_AUDITED : FLOW_NEW);
+	if (a.fresh)
+		tell(p, &a, f.flags & AUDITED ? FLOW_AUDITED : FLOW_NEW);
 	return a.verdict;
 }
 

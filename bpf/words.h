@@ -99,12 +99,21 @@ struct flow_key {
 	__u16 pad;
 };
 
-enum flow_flag { BY_HIGH = 1, AUDITED = 2, LOW_ENDED = 4, HIGH_ENDED = 8, CLOSED = 16 };
+enum flow_flag { BY_HIGH = 1, AUDITED = 2, LOW_ENDED = 4, HIGH_ENDED = 8, CLOSED = 16, LOW_HOST = 32, HIGH_HOST = 64 };
 
 struct flow {
 	__u32 epoch; /* that it was judged in */
 	__u32 seen;  /* in ticks of the kernel, to about a second */
 	__u32 flags;
+};
+
+/* What the program check is asked: the first packet of a flow. */
+struct question {
+	union addr src, dst;
+	__u16 sport, dport;
+	__u8 protocol;
+	__u8 host; /* enum side */
+	__u16 pad;
 };
 
 struct fragment_key {

@@ -45,7 +45,7 @@ done
 bpf2go=$bin/bpf2go-v0.22.0
 build "$bpf2go" ../.. github.com/cilium/ebpf/cmd/bpf2go
 if command -v "clang-$CLANG" >/dev/null; then
-  (cd bpf && GOPACKAGE=bpf "$bpf2go" -cc "clang-$CLANG" -strip "llvm-strip-$CLANG" -target bpfel -type event \
+  (cd bpf && GOPACKAGE=bpf "$bpf2go" -cc "clang-$CLANG" -strip "llvm-strip-$CLANG" -target bpfel -type event -type question \
     -cflags "-O2 -g -mcpu=v3 -Wall -Werror -Wno-unused-function" Datapath datapath.c >/dev/null &&
     sha256sum -- *.c *.h >sources.sha256)
 else

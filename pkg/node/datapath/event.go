@@ -67,7 +67,7 @@ const (
 	Isolation
 	// Unknown is a deny because the identity has no Set.
 	Unknown
-	// Exempt is an allow that no policy is asked for: a pod that speaks to itself, an ICMP error of an allowed flow, the host to
+	// Exempt is an allow that no policy is asked for: an ICMP error of an allowed flow, the host to
 	// a pod whose identity has no Set.
 	Exempt
 )

@@ -303,3 +303,55 @@ func TestStray(t *testing.T) {
 		}
 	})
 }
+
+// TestWithdrawnFlows finds the flows that policy would not allow any more, before any packet of them.
+func TestWithdrawnFlows(t *testing.T) {
+	both(t, Config{}, func(b *bench, there, back func(wire) wire) {
+		forget(b.t, b.Datapath)
+		must(b.t, b.PutSubject(2, 2))
+		protocol, request := icmp, uint16(8<<8)
+		if there(wire{}).six() {
+			protocol, request = icmpv6, 128<<8
+		}
+		web, db := there(wire{}).src, there(wire{}).dst
+		b.want("TCP", Forward, there(wire{protocol: tcp, sport: 40000, dport: 80, flags: syn}), true, FlowNew)
+		b.want("TCP that ends", Forward, there(wire{protocol: tcp, sport: 40001, dport: 80, flags: syn}), true, FlowNew)
+		b.want("its end", Forward, there(wire{protocol: tcp, sport: 40001, dport: 80, flags: rst}), true, FlowClosed)
+		b.want("UDP", FromPod, there(wire{protocol: udp, sport: 40000, dport: 80}), true, FlowNew)
+		b.want("a ping", Forward, there(wire{protocol: protocol, sport: 7, dport: request}), true, FlowNew)
+		b.want("a ping of the host", LocalOut, there(wire{protocol: protocol, sport: 8, dport: request}), true, FlowNew)
+		all := map[Flow]bool{}
+		must(b.t, b.Flows(func(f Flow) bool {
+			all[f] = true
+			return true
+		}))
+		open := map[Flow]bool{
+			{Protocol: tcp, Source: web, Destination: db, SourcePort: 40000, DestinationPort: 80}: true,
+			{Protocol: udp, Source: web, Destination: db, SourcePort: 40000, DestinationPort: 80}: true,
+			{Protocol: protocol, Source: web, Destination: db, SourcePort: 7}:                     true,
+			{Protocol: protocol, Source: web, Destination: db, SourcePort: 8, SourceHost: true}:   true,
+		}
+		if len(all) != len(open)+1 {
+			b.t.Errorf("flows: %+v", all)
+		}
+		withdrawn := func() map[Flow]bool {
+			out := map[Flow]bool{}
+			must(b.t, b.Withdrawn(func(f Flow) bool {
+				out[f] = true
+				return true
+			}))
+			return out
+		}
+		must(b.t, b.Bump())
+		if got := withdrawn(); len(got) != 0 {
+			b.t.Errorf("withdrawn with nothing changed: %+v", got)
+		}
+		must(b.t, b.PutSubject(2, 0))
+		must(b.t, b.Bump())
+		if diff := cmp.Diff(open, withdrawn(), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })); diff != "" {
+			b.t.Errorf("withdrawn (-want +got):\n%s", diff)
+		}
+		must(b.t, b.PutSubject(2, 2))
+		_ = back
+	})
+}

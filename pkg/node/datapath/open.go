@@ -41,11 +41,11 @@ func Open(c Config) (*Datapath, error) {
 		return nil, fmt.Errorf("read programs: %w", err)
 	}
 	shape(spec, c.Sizes)
-	maps, err := d.pinMaps(spec)
+	dir, err := d.pinMaps(spec)
 	if err != nil {
 		return nil, err
 	}
-	if err := d.load(spec, maps); err != nil {
+	if err := d.load(spec, dir); err != nil {
 		return nil, err
 	}
 	hz, err := ticks()
@@ -70,9 +70,9 @@ func Open(c Config) (*Datapath, error) {
 
 // shape leaves in a spec what is loaded, with the sizes wanted.
 func shape(spec *ebpf.CollectionSpec, sizes Sizes) {
-	// It is there only to have a type of its own in Go.
+	// It only names types for Go.
 	delete(spec.Maps, ".bss")
-	delete(spec.Variables, bpf.DatapathVarUnusedEvent)
+	clear(spec.Variables)
 	for name, n := range sizes.byMap() {
 		spec.Maps[name].MaxEntries = n
 	}
@@ -114,13 +114,13 @@ func (d *Datapath) pinMaps(spec *ebpf.CollectionSpec) (string, error) {
 	return dir, nil
 }
 
-func (d *Datapath) load(spec *ebpf.CollectionSpec, maps string) error {
+func (d *Datapath) load(spec *ebpf.CollectionSpec, dir string) error {
 	// LoadAndAssign wants what the spec no longer has; the parts are assigned by themselves.
 	var o struct {
 		bpf.DatapathMaps
 		bpf.DatapathPrograms
 	}
-	if err := spec.LoadAndAssign(&o, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: maps}}); err != nil {
+	if err := spec.LoadAndAssign(&o, &ebpf.CollectionOptions{Maps: ebpf.MapOptions{PinPath: dir}}); err != nil {
 		var verifier *ebpf.VerifierError
 		if errors.As(err, &verifier) {
 			d.log.Debug("The kernel refuses a program.", "log", fmt.Sprintf("%+v", verifier))

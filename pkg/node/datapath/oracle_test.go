@@ -234,10 +234,6 @@ func (o oracle) judge(h Hook, w wire) outcome {
 	if out.ours = srcLocal || dstLocal; !out.ours {
 		return out
 	}
-	if w.src == w.dst {
-		out.said[verdict.Egress] = Said{Judged: true, Allowed: true, Because: Exempt}
-		return out
-	}
 	if srcLocal && !hostSource {
 		o.ask(&out, verdict.Egress, src, dst, w)
 	}

@@ -297,9 +297,12 @@ func TestService(t *testing.T) {
 			n.hold(t, n.a, number, only(verdict.Egress, identity(to.name), 80))
 			expect(t, "egress to "+to.name, check{n.a.space, service, true}, check{n.a.space, at(n.c, 80), false}, check{n.host, service, true})
 			n.hold(t, n.a, n.a.identity, everything())
-			// A pod that reaches itself by a service is not kept from itself.
+			// A pod that reaches itself by a service has left itself, so its policy is asked.
 			number++
 			n.hold(t, to, number, only(verdict.Ingress, identity("nobody"), 80))
+			expect(t, to.name+" to itself", check{to.space, service, false})
+			number++
+			n.hold(t, to, number, only(verdict.Ingress, identity(to.name), 80))
 			expect(t, to.name+" to itself", check{to.space, service, true})
 			n.hold(t, to, to.identity, everything())
 		}
