@@ -167,7 +167,7 @@ refuse:
 	return TCX_DROP;
 }
 
-enum { NFPROTO_IPV6 = 10 };
+enum { NFPROTO_IPV6 = 10, LOOPBACK = 1 };
 
 /* hooked judges what the host routes, receives or sends. */
 static __always_inline int hooked(struct bpf_nf_ctx *ctx, __u32 hook)
@@ -181,6 +181,9 @@ static __always_inline int hooked(struct bpf_nf_ctx *ctx, __u32 hook)
 	p.six = ctx->state->pf == NFPROTO_IPV6;
 	p.host = hook == LOCAL_OUT ? SOURCE : hook == LOCAL_IN ? DESTINATION : NEITHER;
 	p.ifindex = hook == LOCAL_OUT ? ctx->state->out->ifindex : ctx->state->in->ifindex;
+	/* The host to itself. Test runs are on the loopback interface, but have no socket. */
+	if (p.ifindex == LOOPBACK && (hook == LOCAL_IN || (hook == LOCAL_OUT && ctx->state->sk)))
+		return NF_ACCEPT;
 	bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &d);
 	if (p.six) {
 		h = bpf_dynptr_slice(&d, 0, NULL, QUICK_V6);

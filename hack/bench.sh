@@ -27,6 +27,8 @@ awk '
     row("BenchmarkEndpointSlice", "ns/op", 1e6, "one EndpointSlice change, to encoded bytes")
     row("BenchmarkVirtualService", "ns/op", 2e6, "one VirtualService change, to encoded bytes")
     row("BenchmarkTableMemory", "MB", 400, "memory of all tables")
+    row("BenchmarkKnownFlow", "ns/packet", 50, "a packet of a known flow, in the kernel")
+    row("BenchmarkSYN", "ns/packet", 250, "a SYN, judged by 50,000 rules, in the kernel")
   }
   /^pkg:/ { pkg = $2 }
   # pkg/table measures the engine alone, with stand-ins for the stages: its numbers are no proof of the whole way.
