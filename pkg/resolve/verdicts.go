@@ -33,7 +33,8 @@ func (v *Verdicts) declareStatus(e *table.Engine) {
 		}
 		n := &notes{}
 		for _, note := range o.Notes {
-			n.add(!note.Refused, note.Reason, note.Path, "%s", note.Message)
+			warning := !note.Refused && note.Reason != policy.ReasonNotEnforced
+			n.add(warning, note.Reason, note.Path, "%s", note.Message)
 		}
 		return n.status(&model.Meta{Ref: o.Ref, UID: o.UID, Generation: o.Generation, Issues: o.Issues}), true
 	}, []table.Trigger{v.Policies}, table.Equal(func(a, b *model.ObjectStatus) bool { return reflect.DeepEqual(a, b) }))

@@ -61,7 +61,11 @@ func (a *author) broken(path string) bool {
 		found = true
 		if !a.told[i.Path] {
 			a.told[i.Path] = true
-			a.refuse(ReasonInvalid, i.Path, "%s", i.Message)
+			what := i.Message
+			if i.Unknown {
+				what = "no such field, so what it stands in is not obeyed; check its name and its place"
+			}
+			a.refuse(ReasonInvalid, i.Path, "%s", what)
 		}
 	}
 	return found
