@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.io/fairlead/integration/mesh"
 	"fairlead.io/fairlead/pkg/resolve"
 )
 
@@ -52,7 +53,7 @@ func TestMeshByAddress(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		var saw echo
+		var saw mesh.Echo
 		if err := json.NewDecoder(res.Body).Decode(&saw); err != nil || saw.Backend != "2" {
 			t.Errorf("pod %q answers, %v", saw.Backend, err)
 		}
@@ -80,7 +81,7 @@ func TestMeshByAddress(t *testing.T) {
 	})
 	t.Run("an address outside the ranges of Services", func(t *testing.T) {
 		// The port carries HTTP elsewhere; the connection goes where the client wanted.
-		m.expect(t, meshCall{to: m.pod(2).address}, want{pod: "2"})
+		m.expect(t, meshCall{to: m.pod(2).Address.String()}, want{pod: "2"})
 	})
 	t.Run("a Service that goes away", func(t *testing.T) {
 		m.apply("b", "")

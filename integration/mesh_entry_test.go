@@ -3,8 +3,10 @@ package integration_test
 import (
 	"fmt"
 	"net"
+	"strconv"
 	"testing"
 
+	"fairlead.io/fairlead/integration/mesh"
 	"fairlead.io/fairlead/pkg/resolve"
 )
 
@@ -19,8 +21,8 @@ func TestMeshServiceEntry(t *testing.T) {
 	m.pod(3)
 	tcp := m.greeter(11, 0)
 	m.greeter(12, tcp)
-	local := newUpstream(t, "local") // on 127.0.0.1, which localhost is
-	_, localPort, _ := net.SplitHostPort(local.address)
+	local := mesh.NewBackend(t, "local") // on 127.0.0.1, which localhost is
+	localPort := strconv.Itoa(int(local.Address.Port()))
 	http := "ports: [{number: 80, name: http, protocol: HTTP}]"
 	m.apply("entries", entryYAML("static", "hosts: [static.test], addresses: [240.0.0.1], "+http+
 		", resolution: STATIC, endpoints: [{address: $IP.1, ports: {http: $PORT}}]")+
@@ -68,7 +70,7 @@ spec: {host: workloads.test, subsets: [{name: v2, labels: {version: v2}}], traff
 	}
 	t.Run("NONE", func(t *testing.T) {
 		for _, pod := range []int{1, 3} {
-			to := m.pod(pod).address
+			to := m.pod(pod).Address.String()
 			_, port, _ := net.SplitHostPort(to)
 			m.expect(t, meshCall{to: to, host: "a.none.test:" + port}, want{pod: fmt.Sprint(pod)})
 		}

@@ -20,6 +20,7 @@ import (
 	xds "github.com/envoyproxy/go-control-plane/pkg/resource/v3"
 
 	"fairlead.io/fairlead/integration/envoy"
+	"fairlead.io/fairlead/integration/mesh"
 	"fairlead.io/fairlead/pkg/bootstrap"
 	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/resolve"
@@ -39,7 +40,7 @@ type meshRig struct {
 	// prefix are the first three numbers of the pods' addresses; port is that of their HTTP servers.
 	prefix string
 	port   uint16
-	pods   map[int]*upstream
+	pods   map[int]*mesh.Backend
 	fences int
 	stubs  map[string]netip.AddrPort
 }
@@ -79,7 +80,7 @@ func newMeshServer(t *testing.T, o meshOptions) *meshRig {
 	t.Helper()
 	n := uint32(os.Getpid())*31 + nets.Add(1)
 	m := &meshRig{
-		t: t, dir: t.TempDir(), pods: map[int]*upstream{}, stubs: map[string]netip.AddrPort{},
+		t: t, dir: t.TempDir(), pods: map[int]*mesh.Backend{}, stubs: map[string]netip.AddrPort{},
 		prefix: fmt.Sprintf("127.%d.%d", 1+n/250%60, n%250),
 	}
 	m.pod(1) // chooses the port
@@ -147,7 +148,7 @@ func (m *meshRig) freeAddress(n int) netip.AddrPort {
 }
 
 // pod runs the HTTP server (HTTP/1, h2c) of a pod at ip(n), once. Its name in echoes is the number.
-func (m *meshRig) pod(n int) *upstream {
+func (m *meshRig) pod(n int) *mesh.Backend {
 	m.t.Helper()
 	if u := m.pods[n]; u != nil {
 		return u
@@ -159,7 +160,8 @@ func (m *meshRig) pod(n int) *upstream {
 	if m.port == 0 {
 		m.port = netip.MustParseAddrPort(l.Addr().String()).Port()
 	}
-	u := &upstream{name: strconv.Itoa(n), address: l.Addr().String(), tries: map[string]int{}}
+	u := mesh.NewHandler(strconv.Itoa(n))
+	u.Address = netip.MustParseAddrPort(l.Addr().String())
 	s := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("x-proto", r.Proto)
 		u.ServeHTTP(w, r)

@@ -20,6 +20,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"fairlead.io/fairlead/integration/mesh"
 )
 
 // greeter runs a server that speaks first: "pod <n>\n", then echoes. It returns its port; a port of 0 lets the kernel choose.
@@ -174,7 +176,7 @@ func (m *meshRig) tlsPod(n, port int, a, clients *authority, names ...string) in
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	u := &upstream{name: strconv.Itoa(n), address: l.Addr().String(), tries: map[string]int{}}
+	u := mesh.NewHandler(strconv.Itoa(n))
 	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("x-sni", r.TLS.ServerName)
 		if len(r.TLS.PeerCertificates) > 0 {

@@ -87,12 +87,12 @@ func meshShareFeatures() []meshFeature {
 			t.Errorf("answers %v", got)
 		}
 		until(t, "copies arrive", func() error {
-			if all := len(m.pods[2].requests("mirrors")); all != n {
+			if all := len(m.pods[2].Seen("mirrors")); all != n {
 				return fmt.Errorf("%d of %d", all, n)
 			}
 			return nil
 		})
-		near(t, "mirror of 30 %", len(m.pods[3].requests("mirrors")), n, 0.3)
+		near(t, "mirror of 30 %", len(m.pods[3].Seen("mirrors")), n, 0.3)
 	}}}
 }
 
@@ -127,7 +127,7 @@ func meshFailureFeatures() []meshFeature {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if n := len(m.pods[1].requests(id)); got.status != w.status || n != tries {
+			if n := len(m.pods[1].Seen(id)); got.status != w.status || n != tries {
 				t.Errorf("%s of a pod that answers %s: %d after %d tries, want %d after %d", path, status, got.status, n, w.status, tries)
 			}
 		}
@@ -137,7 +137,7 @@ func meshFailureFeatures() []meshFeature {
 		tried("/", "r4", "503,503,200", want{status: 200}, 3) // Istio's default
 		tried("/", "r5", "500,200", want{status: 500}, 1)
 		m.expect(t, meshCall{to: vip, path: "/try", header: []string{"x-want-delay: 30s", "x-want-id: r6"}}, want{status: http.StatusGatewayTimeout})
-		if n := len(m.pods[1].requests("r6")); n != 2 {
+		if n := len(m.pods[1].Seen("r6")); n != 2 {
 			t.Errorf("%d tries with a timeout each, want 2", n)
 		}
 	}}, {name: "faults", body: `

@@ -190,7 +190,7 @@ func mirrorFeatures() []feature {
 		{"mirror", mirrored(model.Mirror{Cluster: "b", Millionths: 1e6}, model.Mirror{Millionths: 1e6}), func(t *testing.T, r *routeRig, host string) {
 			expectStatus(t, r, call{host: host, path: "/m", header: []string{"x-want-id: mirror"}}, 200)
 			until(t, "the copy arrives", func() error {
-				if got := r.b.requests("mirror"); len(got) != 1 || got[0].Host != host+"-shadow" || got[0].URI != "/m" {
+				if got := r.b.Seen("mirror"); len(got) != 1 || got[0].Host != host+"-shadow" || got[0].URI != "/m" {
 					return fmt.Errorf("saw %+v", got)
 				}
 				return nil
@@ -202,7 +202,7 @@ func mirrorFeatures() []feature {
 			}
 			var n int
 			until(t, "copies arrive", func() error {
-				if n = len(r.b.requests("part")); n < 110 {
+				if n = len(r.b.Seen("part")); n < 110 {
 					return fmt.Errorf("%d of 1,000", n)
 				}
 				return nil
@@ -215,12 +215,12 @@ func mirrorFeatures() []feature {
 			expectStatus(t, r, call{host: host, path: "/", header: []string{"x-want-id: none"}}, 200)
 			expectStatus(t, r, call{host: "mirror.test", path: "/", header: []string{"x-want-id: fence"}}, 200)
 			until(t, "the copy that follows arrives", func() error {
-				if len(r.b.requests("fence")) == 0 {
+				if len(r.b.Seen("fence")) == 0 {
 					return fmt.Errorf("not yet")
 				}
 				return nil
 			})
-			if got := r.b.requests("none"); len(got) != 0 {
+			if got := r.b.Seen("none"); len(got) != 0 {
 				t.Errorf("mirrored %+v", got)
 			}
 		}},

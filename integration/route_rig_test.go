@@ -2,15 +2,11 @@ package integration_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/netip"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,94 +21,17 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"fairlead.io/fairlead/integration/mesh"
 	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/snapshot"
 	"fairlead.io/fairlead/pkg/translate"
 )
 
-// echo is what a backend saw of a request.
-type echo struct {
-	Backend, Method, Host, URI string
-	Header                     http.Header
-}
-
-// upstream is a backend of the route tests: it echoes, and does what a request asks for by x-want-* headers.
-type upstream struct {
-	name, address string
-	mu            sync.Mutex
-	seen          []echo
-	tries         map[string]int // by x-want-id
-}
-
-func newUpstream(t *testing.T, name string) *upstream {
-	u := &upstream{name: name, tries: map[string]int{}}
-	s := httptest.NewServer(u)
-	t.Cleanup(s.Close)
-	u.address = strings.TrimPrefix(s.URL, "http://")
-	return u
-}
-
-// ServeHTTP echoes. x-want-status "503,200" answers the first try of one x-want-id by 503 and the others by 200, x-want-delay
-// waits first, x-want-upgrade switches protocols and echoes bytes.
-func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	saw := echo{u.name, r.Method, r.Host, r.RequestURI, r.Header}
-	u.mu.Lock()
-	u.seen = append(u.seen, saw)
-	try := u.tries[r.Header.Get("x-want-id")]
-	u.tries[r.Header.Get("x-want-id")]++
-	u.mu.Unlock()
-	if r.Header.Get("Upgrade") != "" {
-		echoUpgraded(w, r)
-		return
-	}
-	if d, err := time.ParseDuration(r.Header.Get("x-want-delay")); err == nil {
-		select {
-		case <-time.After(d):
-		case <-r.Context().Done():
-			return
-		}
-	}
-	status := http.StatusOK
-	if s := r.Header.Get("x-want-status"); s != "" {
-		list := strings.Split(s, ",")
-		status, _ = strconv.Atoi(list[min(try, len(list)-1)])
-	}
-	w.Header().Set("Server", "upstream")
-	w.Header().Set("x-drop", "1")
-	w.Header().Set("x-keep", "1")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(saw)
-}
-
-// requests are those that u saw with an x-want-id.
-func (u *upstream) requests(id string) []echo {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	var out []echo
-	for _, e := range u.seen {
-		if e.Header.Get("x-want-id") == id {
-			out = append(out, e)
-		}
-	}
-	return out
-}
-
-func echoUpgraded(w http.ResponseWriter, r *http.Request) {
-	conn, rw, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		return
-	}
-	defer conn.Close()
-	fmt.Fprintf(rw, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: %s\r\n\r\n", r.Header.Get("Upgrade"))
-	_ = rw.Flush()
-	_, _ = io.Copy(conn, rw)
-}
-
 // routeRig is an Envoy with a listener for each way that routes are reached: "edge" by table, "mesh" by scope, "stub" with
 // filter state of a client in namespace shop with labels app=web,v=1.
 type routeRig struct {
 	*pushRig
-	a, b  *upstream
+	a, b  *mesh.Backend
 	grpc  string
 	hosts []*routev3.VirtualHost
 	at    map[string]string // listener to address
@@ -121,16 +40,16 @@ type routeRig struct {
 const rigTable = "gateway/rig"
 
 func newRouteRig(t *testing.T, hosts []*routev3.VirtualHost) *routeRig {
-	r := &routeRig{a: newUpstream(t, "a"), b: newUpstream(t, "b"), hosts: hosts, at: map[string]string{}}
+	r := &routeRig{a: mesh.NewBackend(t, "a"), b: mesh.NewBackend(t, "b"), hosts: hosts, at: map[string]string{}}
 	r.grpc = newHealthServer(t)
 	first := []*snapshot.Resource{
-		edsCluster(t, "a", time.Second), endpoints(t, "a", r.a.address),
-		edsCluster(t, "b", time.Second), endpoints(t, "b", r.b.address),
-		edsCluster(t, "both", time.Second), endpoints(t, "both", r.a.address, r.b.address),
+		edsCluster(t, "a", time.Second), endpoints(t, "a", r.a.Address.String()),
+		edsCluster(t, "b", time.Second), endpoints(t, "b", r.b.Address.String()),
+		edsCluster(t, "both", time.Second), endpoints(t, "both", r.a.Address.String(), r.b.Address.String()),
 		edsCluster(t, "empty", time.Second), encoded(t, "empty", &endpointv3.ClusterLoadAssignment{ClusterName: "empty"}),
-		ringCluster(t, "ring"), endpoints(t, "ring", r.a.address, r.b.address),
+		ringCluster(t, "ring"), endpoints(t, "ring", r.a.Address.String(), r.b.Address.String()),
 		grpcCluster(t, "grpc"), endpoints(t, "grpc", r.grpc),
-		dnsCluster(t, "dns", "localhost", r.a.address),
+		dnsCluster(t, "dns", "localhost", r.a.Address.String()),
 		encoded(t, rigTable, translate.RouteConfiguration(rigTable, hosts)),
 		rigListener(t, "edge", translate.HCM(translate.HCMOptions{StatPrefix: "edge", RouteConfig: rigTable, Gateway: true, AccessLog: true})),
 		rigListener(t, "mesh", translate.HCM(translate.HCMOptions{StatPrefix: "mesh", Scoped: true, Tag: model.MeshTag})),
@@ -223,7 +142,7 @@ type reply struct {
 	status int
 	header http.Header
 	body   string
-	echo   echo
+	echo   mesh.Echo
 }
 
 func (r *routeRig) do(t *testing.T, c call) reply {

@@ -66,7 +66,7 @@ func retryFeatures() []feature {
 	tried := func(want, attempts int, header ...string) func(*testing.T, *routeRig, string) {
 		return func(t *testing.T, r *routeRig, host string) {
 			expectStatus(t, r, call{host: host, path: "/", header: append(header, "x-want-id: "+host)}, want)
-			if n := len(r.a.requests(host)); n != attempts {
+			if n := len(r.a.Seen(host)); n != attempts {
 				t.Errorf("%d attempts, want %d", n, attempts)
 			}
 		}
@@ -87,7 +87,7 @@ func retryFeatures() []feature {
 			for i := range 30 {
 				id := fmt.Sprint(host, i)
 				expectStatus(t, r, call{host: host, path: "/", header: []string{"x-want-status: 503", "x-want-id: " + id}}, 503)
-				if a, b := len(r.a.requests(id)), len(r.b.requests(id)); a != 1 || b != 1 {
+				if a, b := len(r.a.Seen(id)), len(r.b.Seen(id)); a != 1 || b != 1 {
 					t.Fatalf("request %d: %d attempts at a and %d at b, want one each", i, a, b)
 				}
 			}
@@ -211,7 +211,7 @@ func managerFeatures() []feature {
 		}},
 		{"server-header", []model.Route{{Forward: to("a")}}, func(t *testing.T, r *routeRig, host string) {
 			got := r.do(t, call{host: host, path: "/", header: []string{"x-forwarded-for: 1.2.3.4"}})
-			expectHeaders(t, got.header, map[string]string{"Server": "upstream"})
+			expectHeaders(t, got.header, map[string]string{"Server": "backend"})
 			if id := got.echo.Header.Get("X-Request-Id"); len(id) != 36 {
 				t.Errorf("request id %q", id)
 			}

@@ -21,8 +21,10 @@ import (
 // Echo is what a backend saw of a request; it is also the body of the answer.
 type Echo struct {
 	Backend, Method, Host, Path, Query, Proto string
-	Header                                    http.Header
-	Body                                      string
+	// URI is path and query as they were written.
+	URI    string
+	Header http.Header
+	Body   string
 }
 
 // Backend is an HTTP/1.1 and h2c server on a loopback port. It echoes, and does what a request asks for:
@@ -39,6 +41,9 @@ type Backend struct {
 	tries map[string]int
 }
 
+// NewHandler answers as a Backend does, for a server of one's own; it has no address.
+func NewHandler(name string) *Backend { return &Backend{Name: name, tries: map[string]int{}} }
+
 // NewBackend starts a backend that lives as long as t.
 func NewBackend(t testing.TB, name string) *Backend {
 	t.Helper()
@@ -48,7 +53,7 @@ func NewBackend(t testing.TB, name string) *Backend {
 // NewBackendAt is NewBackend on another address of this machine.
 func NewBackendAt(t testing.TB, name string, at netip.Addr) *Backend {
 	t.Helper()
-	b := &Backend{Name: name, tries: map[string]int{}}
+	b := NewHandler(name)
 	lis, err := net.Listen("tcp", netip.AddrPortFrom(at, 0).String())
 	if err != nil {
 		t.Fatal(err)
@@ -73,7 +78,7 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return
 	}
-	saw := Echo{b.Name, r.Method, r.Host, r.URL.EscapedPath(), r.URL.RawQuery, r.Proto, r.Header, string(body)}
+	saw := Echo{b.Name, r.Method, r.Host, r.URL.EscapedPath(), r.URL.RawQuery, r.Proto, r.RequestURI, r.Header, string(body)}
 	id := r.Header.Get("x-want-id")
 	b.mu.Lock()
 	b.seen = append(b.seen, saw)
@@ -92,6 +97,7 @@ func (b *Backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		list := strings.Split(s, ",")
 		status, _ = strconv.Atoi(list[min(try, len(list)-1)])
 	}
+	w.Header().Set("Server", "backend")
 	w.Header().Set("x-drop", "1")
 	w.Header().Set("x-keep", "1")
 	w.WriteHeader(status)
