@@ -48,8 +48,10 @@ spec:
 
 // One bad object of a kind among 500 good ones: the 500 are served by a real Envoy, and the bad one says why.
 func TestOneBadObjectAmongFiveHundred(t *testing.T) {
+	t.Parallel()
 	for kind, bad := range badOnes {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			port := freePort(t)
 			client := serveFolder(t, port, map[string]string{"good.yaml": fiveHundred(port), "bad.yaml": bad.manifest})
 			for i := range 500 {

@@ -23,6 +23,7 @@ import (
 
 // The command, on a real API server: it is ready when all is read, and a VirtualService that is created then is answered.
 func TestServeKube(t *testing.T) {
+	t.Parallel()
 	api := kube.Start(t, kube.Options{})
 	if err := api.InstallCRDs(t.Context(), "../../crds"); err != nil {
 		t.Fatal(err)
