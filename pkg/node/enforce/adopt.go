@@ -47,7 +47,7 @@ func (e *Engine) adopt() error {
 	k := e.cfg.Kernel
 	err := errors.Join(
 		k.Addresses(func(a netip.Addr, x datapath.Address) bool {
-			e.addresses[a] = at{kernel: x, written: true}
+			e.addresses[a] = at{kernel: x}
 			e.adopted.addresses[a] = &peer{identity: x.Identity, namespace: x.Namespace, entities: x.Entities}
 			e.reserve(x.Identity)
 			return true

@@ -37,7 +37,7 @@ type Engine struct {
 	identities, namespaces, sets *numbers
 	generation                   uint64 // names Sets for numbers
 	peers                        map[string]*peer
-	about                        map[uint32]*about
+	about                        map[uint32]about
 	addresses                    map[netip.Addr]at
 	rivals                       map[netip.Addr][]*peer // further peers of an address
 	hosts                        map[netip.Addr]bool
@@ -71,7 +71,7 @@ func New(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, identities: newNumbers("identity", cfg.Identities), namespaces: newNumbers("namespace", 1<<24), sets: newNumbers("set", cfg.Sets),
-		peers: map[string]*peer{}, about: map[uint32]*about{}, addresses: map[netip.Addr]at{}, rivals: map[netip.Addr][]*peer{},
+		peers: map[string]*peer{}, about: map[uint32]about{}, addresses: map[netip.Addr]at{}, rivals: map[netip.Addr][]*peer{},
 		hosts: map[netip.Addr]bool{}, peerSets: map[string]*peerSet{}, subjects: map[string]*subject{}, locals: map[string]*local{},
 		localAt: map[netip.Addr]*local{}, held: map[uint32]*held{}, garbage: garbage{keys: map[stem][]portKey{}, subjects: map[uint32]*held{}},
 		late: map[string]bool{}, lateAddresses: map[netip.Addr]bool{}, narrowed: map[string]bool{}, changed: make(chan struct{}),

@@ -156,7 +156,7 @@ func (e *Engine) settleIn(l *local) error {
 func (e *Engine) resume(l *local) error {
 	for _, a := range l.addresses() {
 		x := e.addresses[a]
-		if !x.written || x.kernel.Interface == 0 {
+		if !x.written() || x.kernel.Interface == 0 {
 			continue
 		}
 		if l.Namespace == "" {

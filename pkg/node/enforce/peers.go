@@ -6,6 +6,8 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strings"
+	"unique"
 
 	"fairlead.io/fairlead/pkg/node/datapath"
 	"fairlead.io/fairlead/pkg/verdict"
@@ -22,25 +24,55 @@ type Peer struct {
 	Workload                 string
 }
 
+// peer is kept in as few bytes as can be: there is one for each pod of the cluster.
 type peer struct {
 	identity, namespace uint32
 	entities            verdict.Entity
-	addresses           []netip.Addr
-	pod, node           string
+	first               netip.Addr // not valid where there is none
+	more                *[]netip.Addr
+	pod                 string
+	node                unique.Handle[string]
 }
 
-// about is what people want to know of an identity.
-type about struct {
-	labels   map[string]string
-	workload string
+// all gives the addresses.
+func (p *peer) all(yield func(netip.Addr) bool) {
+	if !p.first.IsValid() || !yield(p.first) || p.more == nil {
+		return
+	}
+	for _, a := range *p.more {
+		if !yield(a) {
+			return
+		}
+	}
+}
+
+// about is what people want to know of an identity. Labels are packed: names and values, each ended by a zero byte.
+type about struct{ labels, workload unique.Handle[string] }
+
+func newAbout(labels map[string]string, workload string) about {
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(labels)) {
+		b.WriteString(k + "\x00" + labels[k] + "\x00")
+	}
+	return about{unique.Make(b.String()), unique.Make(workload)}
+}
+
+func (a about) unpack() map[string]string {
+	parts := strings.Split(a.labels.Value(), "\x00")
+	out := make(map[string]string, len(parts)/2)
+	for i := 0; i+1 < len(parts); i += 2 {
+		out[parts[i]] = parts[i+1]
+	}
+	return out
 }
 
 // at is what is known of one address.
 type at struct {
-	owner   *peer
-	kernel  datapath.Address
-	written bool
+	owner  *peer
+	kernel datapath.Address // as it was written; without entities, it was not
 }
+
+func (x at) written() bool { return x.kernel.Entities != 0 }
 
 // combinations are the entities that an address can be of.
 func combinations() []verdict.Entity {
@@ -91,7 +123,14 @@ func (e *Engine) putPeer(p *Peer, touched map[netip.Addr]bool) error {
 	if p.Identity == verdict.NodeIdentity(e.cfg.Node) && entities&verdict.RemoteNode != 0 {
 		entities = entities&^verdict.RemoteNode | verdict.Host
 	}
-	next := &peer{entities: entities, addresses: slices.Clone(p.Addresses), pod: p.Pod, node: p.Node}
+	next := &peer{entities: entities, pod: p.Pod, node: unique.Make(p.Node)}
+	if len(p.Addresses) > 0 {
+		next.first = p.Addresses[0]
+	}
+	if len(p.Addresses) > 1 {
+		more := slices.Clone(p.Addresses[1:])
+		next.more = &more
+	}
 	var err error
 	if p.Identity != "" {
 		if next.identity, err = e.identities.take(p.Identity); err != nil {
@@ -107,11 +146,9 @@ func (e *Engine) putPeer(p *Peer, touched map[netip.Addr]bool) error {
 	e.removePeer(p.Name, touched)
 	e.peers[p.Name] = next
 	if next.identity != 0 {
-		if a := e.about[next.identity]; a == nil || a.workload != p.Workload || !maps.Equal(a.labels, p.Labels) {
-			e.about[next.identity] = &about{p.Labels, p.Workload}
-		}
+		e.about[next.identity] = newAbout(p.Labels, p.Workload)
 	}
-	for _, a := range next.addresses {
+	for a := range next.all {
 		x := e.addresses[a]
 		if x.owner != nil {
 			e.rivals[a] = append(e.rivals[a], x.owner)
@@ -130,7 +167,7 @@ func (e *Engine) removePeer(name string, touched map[netip.Addr]bool) {
 		return
 	}
 	delete(e.peers, name)
-	for _, a := range p.addresses {
+	for a := range p.all {
 		touched[a] = true
 		rivals := slices.DeleteFunc(e.rivals[a], func(r *peer) bool { return r == p })
 		if x := e.addresses[a]; x.owner == p {
@@ -161,11 +198,11 @@ func (e *Engine) refresh(a netip.Addr) error {
 	}
 	var err error
 	switch {
-	case !has && x.written && e.before(a) != nil:
+	case !has && x.written() && e.before(a) != nil:
 		return nil // it is from before the restart, and not all peers have been named yet
-	case !has && x.written:
+	case !has && x.written():
 		err = e.cfg.Kernel.DeleteAddress(a)
-	case has && (!x.written || x.kernel != want):
+	case has && (!x.written() || x.kernel != want):
 		err = e.cfg.Kernel.PutAddress(a, want)
 	default:
 		e.keep(a, x)
@@ -176,17 +213,17 @@ func (e *Engine) refresh(a netip.Addr) error {
 		e.lateAddresses[a] = true
 		return fmt.Errorf("address %s: %w", a, err)
 	}
-	if x.written && has && x.kernel.Identity != want.Identity {
+	if x.written() && has && x.kernel.Identity != want.Identity {
 		e.narrow("")
 	}
-	x.written, x.kernel = has, want
+	x.kernel = want // zero for none
 	e.keep(a, x)
 	return nil
 }
 
 func (e *Engine) keep(a netip.Addr, x at) {
 	delete(e.lateAddresses, a)
-	if x.owner == nil && !x.written {
+	if x.owner == nil && !x.written() {
 		delete(e.addresses, a)
 		return
 	}

@@ -29,7 +29,7 @@ func (e *Engine) Count() Counts {
 		}
 	}
 	for _, x := range e.addresses {
-		if x.written {
+		if x.written() {
 			out.Addresses++
 		}
 	}
@@ -179,8 +179,8 @@ func (e *Engine) Await(ctx context.Context, identities []string) error {
 func (e *Engine) Identity(number uint32) (name, workload string, labels map[string]string) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	if a := e.about[number]; a != nil {
-		workload, labels = a.workload, a.labels
+	if a, ok := e.about[number]; ok {
+		workload, labels = a.workload.Value(), a.unpack()
 	}
 	return e.identities.name(number), workload, labels
 }
@@ -190,7 +190,7 @@ func (e *Engine) Pod(a netip.Addr) (namespace, name, node string) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	if x := e.addresses[a.Unmap()]; x.owner != nil {
-		return e.namespaces.name(x.owner.namespace), x.owner.pod, x.owner.node
+		return e.namespaces.name(x.owner.namespace), x.owner.pod, x.owner.node.Value()
 	}
 	if l := e.localAt[a.Unmap()]; l != nil {
 		return l.Namespace, l.Name, e.cfg.Node

@@ -61,7 +61,7 @@ func (e *Engine) Permits(uid string, inbound bool, other netip.Addr, protocol ui
 // remote is what an address is as the other side of a connection.
 func (e *Engine) remote(a netip.Addr) verdict.Remote {
 	x := e.addresses[a]
-	if !x.written {
+	if !x.written() {
 		return verdict.Remote{Address: a, Entities: verdict.All | verdict.World}
 	}
 	return verdict.Remote{
@@ -96,7 +96,7 @@ func (e *Engine) narrow(identity string) { e.narrowed[identity] = true }
 func (e *Engine) Known(a netip.Addr) bool {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	return e.addresses[a].written
+	return e.addresses[a].written()
 }
 
 // Local gives the UID of the pod of this node that is attached with an address.
