@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 
 	nodev1 "fairlead.io/fairlead/api/node/v1"
 	"fairlead.io/fairlead/pkg/verdict"
@@ -60,8 +59,12 @@ func EncodePeerSet(identities []string) *nodev1.PeerSet {
 
 // DecodePeerSet reads a message.
 func DecodePeerSet(m *nodev1.PeerSet) ([]string, error) {
-	if !slices.IsSorted(m.GetIdentities()) || slices.Contains(m.GetIdentities(), "") {
-		return nil, errors.New("decode peer set: the identities are not in order")
+	last := ""
+	for _, id := range m.GetIdentities() {
+		if id <= last {
+			return nil, errors.New("decode peer set: the identities are not in order")
+		}
+		last = id
 	}
 	return m.GetIdentities(), nil
 }
