@@ -24,7 +24,7 @@ import (
 type serveFlags struct {
 	source, kubeconfig, context string
 	compat                      []string
-	xds, admin                  string
+	xds, admin, observe         string
 	logLevel, logFormat         string
 	leaseNamespace              string
 	peers                       []string
@@ -69,6 +69,7 @@ func serveCommand(env environment) *cobra.Command {
 	fs.StringSliceVar(&f.compat, "compat", nil, "foreign API groups to serve from a cluster: istio, cilium (a folder's are always served)")
 	fs.StringVar(&f.xds, "xds-address", "", "where to serve delta ADS in plaintext: loopback IP:PORT or unix:/path")
 	fs.StringVar(&f.admin, "admin", defaultAdmin, "where to serve the admin interface: loopback IP:PORT or unix:/path")
+	fs.StringVar(&f.observe, "observe-address", "", "where to show the flows of all nodes to whoever can connect (Hubble's observer API): loopback IP:PORT or unix:/path;\nby the TLS port they are shown to who has the right")
 	fs.StringVar(&f.leaseNamespace, "lease-namespace", "", "namespace of the Lease that elects the one replica which writes conditions, and of those by which replicas find one another; without it this replica writes")
 	fs.StringSliceVar(&f.peers, "peers", nil, "addresses of other replicas, of their TLS ports if this one has one, to know of their nodes too (this one's own may be among them);\n--lease-namespace finds them by itself")
 	fs.DurationVar(&f.grace, "grace", 30*time.Second, "how long a node, or a replica with its nodes, that has gone is waited for before an object counts as acknowledged without it")
@@ -81,7 +82,7 @@ func serveCommand(env environment) *cobra.Command {
 
 // config checks every flag and names all that are wrong at once.
 func (f *serveFlags) config(log io.Writer) (server.Config, error) {
-	cfg := server.Config{XDS: f.xds, Admin: f.admin, Peers: f.peers, Grace: f.grace, Version: version, Why: true}
+	cfg := server.Config{XDS: f.xds, Admin: f.admin, Observe: f.observe, Peers: f.peers, Grace: f.grace, Version: version, Why: true}
 	var errs []error
 	var err error
 	if cfg.Log, err = logger(log, f.logLevel, f.logFormat); err != nil {
@@ -91,8 +92,8 @@ func (f *serveFlags) config(log io.Writer) (server.Config, error) {
 	if f.xds == "" && f.identity.address == "" && f.identity.ca == "" {
 		errs = append(errs, errors.New("nothing would be served: use --ca and --tls-address, or --xds-address=127.0.0.1:15010 for plaintext on this machine"))
 	}
-	for flag, address := range map[string]string{"--xds-address": f.xds, "--admin": f.admin} {
-		if flag == "--xds-address" && address == "" {
+	for flag, address := range map[string]string{"--xds-address": f.xds, "--admin": f.admin, "--observe-address": f.observe} {
+		if flag != "--admin" && address == "" {
 			continue
 		}
 		if _, err := server.ParseAddress(address); err != nil {

@@ -158,7 +158,7 @@ func (f *identityFlags) outside(i *server.Identity, serve *serveFlags, cfg *serv
 			return fmt.Errorf("make client of the API server: %w", err)
 		}
 		client = k
-		i.Review = k.AuthenticationV1().TokenReviews()
+		i.Review, i.Rights = k.AuthenticationV1().TokenReviews(), k.AuthorizationV1().SubjectAccessReviews()
 		i.Roster = roster.NewConfigMap(k, i.Account.Namespace, rosterMap)
 		if serve.leaseNamespace != "" {
 			i.Election = &server.Election{Client: k, Namespace: serve.leaseNamespace, Name: authorityLease, Identity: cfg.Conditions.Lease.Identity}

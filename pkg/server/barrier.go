@@ -53,10 +53,16 @@ func (s *Server) wireReplicas() error {
 	}
 	var err error
 	s.registry, err = replicas.New(replicas.Config{
-		REST: c.REST, Namespace: c.Lease.Namespace, Identity: c.Lease.Identity, Address: s.advertised(), Found: s.barrier.SetPeers,
+		REST: c.REST, Namespace: c.Lease.Namespace, Identity: c.Lease.Identity, Address: s.advertised(), Found: s.found,
 		Check: s.cfg.checkPeer, Log: s.cfg.Log,
 	})
 	return err
+}
+
+// found says where other replicas are.
+func (s *Server) found(addresses []string) {
+	s.barrier.SetPeers(addresses)
+	s.observing.setPeers(append(slices.Clone(s.cfg.Peers), addresses...))
 }
 
 // isListed tells whether other replicas can know this one.

@@ -31,6 +31,9 @@ type Config struct {
 	// XDS is where delta ADS is served in plaintext, without the authority; empty is nowhere. Admin is the admin interface. Both
 	// are in the forms of ParseAddress.
 	XDS, Admin string
+	// Observe is where flows are shown, all of them to whoever can connect, in the forms of ParseAddress; empty is nowhere. By TLS they
+	// are shown to who has the right.
+	Observe string
 	// Identity serves xDS by TLS, and makes this server the certificate authority; nil is neither. It or XDS is required.
 	Identity *Identity
 	// Replica tells this replica, and this run of it, from all others; default is made of the host's name and the process.
@@ -84,6 +87,9 @@ func (c *Config) check() error {
 	}
 	if _, err := ParseAddress(c.Admin); err != nil {
 		errs = append(errs, fmt.Errorf("admin: %w", err))
+	}
+	if _, err := ParseAddress(c.Observe); err != nil && c.Observe != "" {
+		errs = append(errs, fmt.Errorf("observe: %w", err))
 	}
 	for _, p := range c.Peers {
 		if err := c.checkPeer(p); err != nil {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	authentication "k8s.io/client-go/kubernetes/typed/authentication/v1"
+	authorization "k8s.io/client-go/kubernetes/typed/authorization/v1"
 
 	"fairlead.io/fairlead/pkg/ca"
 	"fairlead.io/fairlead/pkg/ca/authn"
@@ -43,6 +44,8 @@ type Identity struct {
 	Audiences []string
 	Review    authentication.TokenReviewInterface
 	Keys      authn.KeySource
+	// Rights tells whose flows an observer may see who calls with a token; nil shows nobody any by TLS.
+	Rights authorization.SubjectAccessReviewInterface
 	// Store keeps the authority; Policy bounds what it signs.
 	Store  authority.Store
 	Policy issue.Policy

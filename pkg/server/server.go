@@ -40,7 +40,10 @@ type Server struct {
 	// identity is the authority and the TLS port; nil where there is none.
 	identity *identity
 
-	xdsListener, tlsListener, bundleListener, adminListener net.Listener // nil where nothing is served
+	// observing shows flows.
+	observing *observing
+
+	xdsListener, tlsListener, bundleListener, adminListener, observeListener net.Listener // nil where nothing is served
 }
 
 // New opens the addresses and wires the stages; nothing is read or served until Run. The caller runs it: Run closes what New
@@ -57,7 +60,7 @@ func New(cfg Config) (*Server, error) {
 	if err == nil {
 		return s, nil
 	}
-	for _, l := range []net.Listener{s.xdsListener, s.tlsListener, s.bundleListener, s.adminListener} {
+	for _, l := range []net.Listener{s.xdsListener, s.tlsListener, s.bundleListener, s.adminListener, s.observeListener} {
 		if l != nil {
 			err = errors.Join(err, l.Close())
 		}
@@ -80,6 +83,11 @@ func (s *Server) listen() (err error) {
 	// Whoever can reach the admin interface reads the whole configuration: a socket is the owner's.
 	if s.adminListener, err = listen(s.cfg.Admin, 0o600); err != nil {
 		return fmt.Errorf("serve admin: %w", err)
+	}
+	if s.cfg.Observe != "" {
+		if s.observeListener, err = listen(s.cfg.Observe, 0o600); err != nil {
+			return fmt.Errorf("serve flows: %w", err)
+		}
 	}
 	return nil
 }
@@ -108,6 +116,9 @@ func (s *Server) wire() error {
 		s.push.Register(s.identity.grpc)
 	}
 	if err := s.wireBarrier(); err != nil {
+		return err
+	}
+	if err := s.wireObserve(reg); err != nil {
 		return err
 	}
 	var authority admin.CA
@@ -157,6 +168,9 @@ func (s *Server) Barrier() *barrier.Barrier { return s.barrier }
 
 // Flow gives the stages before push.
 func (s *Server) Flow() *Flow { return s.flow }
+
+// Observe is where everybody sees all flows.
+func (s *Server) Observe() string { return addressOf(s.observeListener) }
 
 func addressOf(l net.Listener) string {
 	if l == nil {
@@ -214,6 +228,10 @@ func (s *Server) Run(ctx context.Context) error {
 		s.identity.run(inner, g, s)
 	}
 	g.Go(func() error { return wrap("serve admin", s.admin.Serve(s.adminListener)) })
+	if s.observing.grpc != nil {
+		g.Go(s.serveObserve)
+	}
+	defer s.observing.close()
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -241,6 +259,10 @@ func (s *Server) shutDown() {
 	}
 	if s.identity != nil {
 		servers = append(servers, s.identity.grpc)
+	}
+	s.observing.relay.Drain()
+	if s.observing.grpc != nil {
+		servers = append(servers, s.observing.grpc)
 	}
 	go func() {
 		defer close(stopped)

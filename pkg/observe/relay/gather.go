@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -42,7 +43,7 @@ func (r *Relay) gather(ctx context.Context, ask *observev1.Ask, replicas bool, s
 	}
 	if replicas {
 		for _, c := range r.cfg.Replicas() {
-			from = append(from, askReplica(ctx, c, ask, &running))
+			from = append(from, askReplica(metadata.AppendToOutgoingContext(ctx, replicaKey, r.cfg.Name), c, ask, &running))
 		}
 	}
 	defer func() {

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	observev1 "fairlead.io/fairlead/api/observe/v1"
@@ -169,6 +170,8 @@ func (s flowsServer) Report(stream grpc.BidiStreamingServer[observev1.Answer, ob
 	select {
 	case err := <-failed:
 		return err
+	case <-s.r.draining:
+		return errDraining
 	case <-n.gone.Done():
 		return status.Error(codes.Unavailable, "the stream has ended, or the node has opened another one")
 	}
@@ -190,7 +193,14 @@ func (n *node) receive() error {
 	}
 }
 
-// Gather implements observev1.FlowsServer: it answers another replica, which has seen to what the observer may see.
+// replicaKey is metadata of a Gather: which replica asks.
+const replicaKey = "fairlead-replica"
+
+// Gather implements observev1.FlowsServer: it answers another replica, which has seen to what the observer may see. Where a replica
+// has been told its own address as another's, it asks itself, and gets nothing twice.
 func (s flowsServer) Gather(ask *observev1.Ask, stream grpc.ServerStreamingServer[observev1.Answer]) error {
+	if from := metadata.ValueFromIncomingContext(stream.Context(), replicaKey); len(from) > 0 && from[0] == s.r.cfg.Name {
+		return nil
+	}
 	return s.r.gather(stream.Context(), ask, false, stream.Send)
 }

@@ -2,8 +2,10 @@ package relay
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -50,12 +52,14 @@ func (s observerServer) GetFlows(req *observer.GetFlowsRequest, stream grpc.Serv
 	defer func() { s.r.metrics.observers.Dec(); <-s.r.observers }()
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	if req.GetFollow() && !scope.All {
-		go s.watch(ctx, req, scope, cancel)
-	}
+	var watching sync.WaitGroup
+	watching.Go(func() { s.watch(ctx, req, scope, cancel) })
 	err = s.flows(ctx, req, scope, stream.Send)
-	if context.Cause(ctx) == errAccess { //nolint:errorlint // it is ours
-		return errAccess
+	cause := context.Cause(ctx)
+	cancel(nil)
+	watching.Wait()
+	if errors.Is(cause, errAccess) || errors.Is(cause, errDraining) {
+		return cause
 	}
 	return err
 }
@@ -82,7 +86,7 @@ func (s observerServer) flows(ctx context.Context, req *observer.GetFlowsRequest
 	})
 }
 
-// watch ends an observer that may not see any more what it sees.
+// watch ends an observer that may not see any more what it sees, and one of a replica that shuts down.
 func (s observerServer) watch(ctx context.Context, req *observer.GetFlowsRequest, was *filter.Scope, cancel context.CancelCauseFunc) {
 	tick := time.NewTicker(accessEvery)
 	defer tick.Stop()
@@ -90,10 +94,13 @@ func (s observerServer) watch(ctx context.Context, req *observer.GetFlowsRequest
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.r.draining:
+			cancel(errDraining)
+			return
 		case <-tick.C:
 		}
 		scope, err := s.access(ctx, req)
-		if ctx.Err() == nil && (err != nil || !scope.All && !slices.Equal(scope.Namespaces, was.Namespaces)) {
+		if ctx.Err() == nil && (err != nil || scope.All != was.All || !slices.Equal(scope.Namespaces, was.Namespaces)) {
 			cancel(errAccess)
 			return
 		}

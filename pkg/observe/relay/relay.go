@@ -19,6 +19,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"fairlead.io/fairlead/api/observe/observer"
 	observev1 "fairlead.io/fairlead/api/observe/v1"
@@ -27,6 +29,8 @@ import (
 
 // Config is what a Relay needs. Caller is required.
 type Config struct {
+	// Name tells this replica from others: it does not answer itself.
+	Name string
 	// Caller names the node whose agent has opened a stream; an error refuses it.
 	Caller func(context.Context) (node string, err error)
 	// Replicas gives the other replicas, which may be asked for the flows of their nodes; nil is none.
@@ -47,6 +51,8 @@ type Relay struct {
 	cfg       Config
 	started   time.Time
 	observers chan struct{} // has one for each
+	draining  chan struct{} // closed by Drain
+	once      sync.Once     // of Drain
 	metrics   *metrics
 
 	mu    sync.Mutex // guards what follows
@@ -77,7 +83,7 @@ func New(cfg Config) (*Relay, error) {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	r := &Relay{
-		cfg: cfg, started: time.Now(), observers: make(chan struct{}, cfg.Observers), nodes: map[string]*node{}, changed: make(chan struct{}),
+		cfg: cfg, started: time.Now(), observers: make(chan struct{}, cfg.Observers), draining: make(chan struct{}), nodes: map[string]*node{}, changed: make(chan struct{}),
 		metrics: &metrics{
 			nodes:     prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_observe_nodes", Help: "Nodes whose agents would answer questions about flows here."}),
 			observers: prometheus.NewGauge(prometheus.GaugeOpts{Name: "fairlead_observe_observers", Help: "Observers that are being answered."}),
@@ -146,3 +152,9 @@ func (r *Relay) tell() {
 	r.changed = make(chan struct{})
 	r.metrics.nodes.Set(float64(len(r.nodes)))
 }
+
+// Drain ends the streams of nodes and observers, which go elsewhere. New ones are refused.
+func (r *Relay) Drain() { r.once.Do(func() { close(r.draining) }) }
+
+// errDraining is for streams that find another replica.
+var errDraining = status.Error(codes.Unavailable, "this replica is shutting down: connect to another one")

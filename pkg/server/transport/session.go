@@ -21,6 +21,9 @@ import (
 const (
 	xdsService     = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 	barrierService = "/fairlead.barrier.v1.Barrier/"
+	flowsService   = "/fairlead.observe.v1.Flows/"
+	// observerService is for callers who are not of the mesh: it finds out by itself who they are, and says Known.
+	observerService = "/observer.Observer/"
 )
 
 // authorityCall tells whether a method is one of the certificate authority's.
@@ -75,6 +78,12 @@ var (
 
 // intercept lets a stream through when its caller is known and may call the method, and ends it with the credential.
 func (t *Transport) intercept(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if strings.HasPrefix(info.FullMethod, observerService) {
+		if err := t.cfg.Ready(); err != nil {
+			return status.Error(codes.Unavailable, "this replica does not serve yet: "+err.Error())
+		}
+		return handler(srv, ss)
+	}
 	caller, err := t.admitCall(ss.Context(), info.FullMethod)
 	if authorityCall(info.FullMethod) && status.Code(err) != codes.Unavailable {
 		// The authority refuses by itself, and writes down whom: it is told what is known.
@@ -139,8 +148,10 @@ func allowed(kind ca.Kind, method string) bool {
 	switch {
 	case strings.HasPrefix(method, xdsService):
 		return kind == ca.Node || kind == ca.Workload
-	case strings.HasPrefix(method, barrierService):
+	case strings.HasPrefix(method, barrierService), method == flowsService+"Gather":
 		return kind == ca.Replica
+	case strings.HasPrefix(method, flowsService):
+		return kind == ca.Node
 	}
 	return true
 }
@@ -202,6 +213,13 @@ func (t *Transport) cut(s *session, why error) {
 
 // linger is how long a stream may take to end.
 const linger = 5 * time.Second
+
+// Known says that it is known who makes a call, so that its connection is not closed as a stranger's.
+func Known(ctx context.Context) {
+	if c := connOf(ctx); c != nil {
+		c.known()
+	}
+}
 
 // connOf is the connection of a call.
 func connOf(ctx context.Context) *conn {
