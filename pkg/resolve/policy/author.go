@@ -71,13 +71,14 @@ func (a *author) broken(path string) bool {
 	return found
 }
 
-// stray tells whether the reader stumbled at a field itself or at one that it has, but not further down: then nobody knows what the
-// object says as a whole.
+// stray tells whether the reader stumbled at a field itself or at one that it has, but not further down, or does not know where:
+// then nobody knows what the object says as a whole.
 func (a *author) stray(path string) bool {
 	found := false
 	for _, i := range a.issues {
 		rest, below := strings.CutPrefix(i.Path, path+".")
-		if i.Path == path || below && !strings.ContainsAny(rest, ".[") {
+		nowhere := !i.Unknown && !strings.HasPrefix(i.Path, "spec")
+		if i.Path == path || nowhere || below && !strings.ContainsAny(rest, ".[") {
 			found = a.broken(i.Path) || found
 		}
 	}

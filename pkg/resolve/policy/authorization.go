@@ -45,9 +45,7 @@ func AuthorizationPolicy(o *model.Object[v1alpha1.AuthorizationPolicySpec], mesh
 	c.out.Audit = o.Annotations[DryRunAnnotation] == "true"
 	c.subject(&o.Spec, o.Namespace == mesh.Root[o.Group])
 	if c.action(&o.Spec) {
-		if !c.deny {
-			c.out.Isolates[verdict.Ingress][verdict.Mesh] = true
-		}
+		c.out.Isolates[verdict.Ingress][verdict.Mesh] = !c.deny || c.stray("spec")
 		// The kubelet probes, as does the host of an ambient mesh, whatever is denied.
 		c.out.Rules = []Rule{{
 			Direction: verdict.Ingress, Family: verdict.Mesh, Tier: verdict.Admin, Action: verdict.Allow,
@@ -83,23 +81,22 @@ func (c *authorization) subject(spec *v1alpha1.AuthorizationPolicySpec, root boo
 	c.out.Subjects = []Selector{s}
 }
 
-// action tells whether the policy decides anything.
+// action tells whether the policy decides anything. Of one that nobody knows what it says as a whole nothing is allowed, whatever
+// it is to do.
 func (c *authorization) action(spec *v1alpha1.AuthorizationPolicySpec) bool {
-	known := !c.stray("spec")
+	stray := c.stray("spec")
+	c.wide = c.wide || stray
 	if spec.Provider != nil && spec.Action != "CUSTOM" {
 		c.warn(ReasonNoEffect, "spec.provider", "only the action CUSTOM has a provider")
 	}
 	switch spec.Action {
 	case "", "ALLOW":
-		if !known { // a DENY that cannot be read must not open
-			c.wide = true
-		}
 		return true
 	case "DENY":
 		c.deny = true
 	case "AUDIT":
 		c.warn(ReasonNoEffect, "spec.action", "AUDIT asks proxies for a log, and decides nothing; annotate a policy with %s: \"true\" to see what it would deny", AuditAnnotation)
-		return false
+		return stray
 	case "CUSTOM":
 		c.deny = true
 		c.refuse(ReasonUnsupported, "spec.action", "nobody is asked until there is a proxy; what a rule matches is denied")
@@ -111,7 +108,7 @@ func (c *authorization) action(spec *v1alpha1.AuthorizationPolicySpec) bool {
 	if c.deny && len(spec.Rules) == 0 {
 		c.warn(ReasonNoEffect, "spec.rules", "a policy that denies without rules denies nothing; write {} for a rule that matches all")
 	}
-	return len(spec.Rules) > 0
+	return len(spec.Rules) > 0 || stray
 }
 
 // rule adds what a rule comes to. A rule that allows is taken whole or not at all; one that denies without what is not understood.

@@ -57,7 +57,7 @@ func (c *ciliumRule) compile(r *ciliumv2.Rule) {
 		c.warn(ReasonNoEffect, c.at, "a rule needs one of ingress, ingressDeny, egress and egressDeny")
 	}
 	for d, asked := range [2]*bool{verdict.Ingress: r.EnableDefaultDeny.Ingress, verdict.Egress: r.EnableDefaultDeny.Egress} {
-		isolates := sections[d] > 0
+		isolates := sections[d] > 0 || c.stray(c.at)
 		if asked != nil && !c.broken(c.at+".enableDefaultDeny") {
 			isolates = *asked
 		}

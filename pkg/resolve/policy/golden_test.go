@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 	"sigs.k8s.io/yaml"
 
@@ -106,7 +107,9 @@ func compileDocument(t *testing.T, doc []byte) []*Policy {
 			Namespace, Name string
 			Annotations     map[string]string
 		} `json:"metadata"`
-		Issues []string `json:"unknown"` // the test's own: paths of fields that the reader did not know
+		// The test's own: paths of fields that the reader did not know, and of values that it could not read.
+		Issues []string `json:"unknown"`
+		Wrong  []string `json:"wrong"`
 	}
 	if err := yaml.Unmarshal(doc, &head); err != nil {
 		t.Fatal(err)
@@ -116,6 +119,9 @@ func compileDocument(t *testing.T, doc []byte) []*Policy {
 	meta.Annotations = head.Metadata.Annotations
 	for _, path := range head.Issues {
 		meta.Issues = append(meta.Issues, model.FieldIssue{Path: path, Unknown: true, Message: "no such field"})
+	}
+	for _, path := range head.Wrong {
+		meta.Issues = append(meta.Issues, model.FieldIssue{Path: path, Message: "it needs a list"})
 	}
 	decode := func(into any) {
 		if err := yaml.UnmarshalStrict(doc, into); err != nil {
@@ -127,8 +133,16 @@ func compileDocument(t *testing.T, doc []byte) []*Policy {
 		Kind       any `json:"kind"`
 		Metadata   any `json:"metadata"`
 		Unknown    any `json:"unknown"`
+		Wrong      any `json:"wrong"`
 	}
 	switch head.Kind {
+	case "NetworkPolicy":
+		var o struct {
+			top
+			Spec networkingv1.NetworkPolicySpec `json:"spec"`
+		}
+		decode(&o)
+		return []*Policy{NetworkPolicy(&model.Object[networkingv1.NetworkPolicySpec]{Meta: meta, Spec: o.Spec})}
 	case "ClusterNetworkPolicy":
 		var o struct {
 			top
