@@ -161,7 +161,8 @@ func leaves(t reflect.Type, path string, out *[]string) {
 	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
 		t = t.Elem()
 	}
-	ours := strings.Contains(t.PkgPath(), "network-policy-api") || strings.HasPrefix(t.PkgPath(), "fairlead.io/fairlead/api")
+	ours := strings.Contains(t.PkgPath(), "network-policy-api") || t.PkgPath() == "k8s.io/api/networking/v1" ||
+		strings.HasPrefix(t.PkgPath(), "fairlead.io/fairlead/api")
 	if t == reflect.TypeFor[metav1.LabelSelector]() || t.Kind() != reflect.Struct || !ours {
 		*out = append(*out, path)
 		return

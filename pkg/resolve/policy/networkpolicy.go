@@ -17,10 +17,21 @@ import (
 // NetworkPolicy compiles a networking.k8s.io/v1 NetworkPolicy (Kubernetes API reference, NetworkPolicySpec). What an API server
 // would not have taken matches nothing, so that it allows nothing.
 func NetworkPolicy(o *model.Object[networkingv1.NetworkPolicySpec]) *Policy {
-	c := &networkPolicy{Policy: &Policy{Ref: o.Ref}}
-	spec := &o.Spec
-	subject := Selector{Namespaces: []string{o.Namespace}}
-	ok := c.selector("spec.podSelector", &spec.PodSelector, &subject.Labels)
+	c := &networkPolicy{author: newAuthor(&o.Meta), Policy: &Policy{Ref: o.Ref}}
+	c.compile(&o.Spec)
+	c.Notes = c.notes
+	return c.Policy
+}
+
+type networkPolicy struct {
+	*author
+	*Policy
+}
+
+func (c *networkPolicy) compile(spec *networkingv1.NetworkPolicySpec) {
+	subject := Selector{Namespaces: []string{c.Ref.Namespace}}
+	var ok bool
+	subject.Labels, ok = c.requirements(&spec.PodSelector, "spec.podSelector")
 	c.Subjects = []Selector{subject}
 	ingress, egress, known := c.directions(spec)
 	if ingress {
@@ -30,7 +41,7 @@ func NetworkPolicy(o *model.Object[networkingv1.NetworkPolicySpec]) *Policy {
 		c.isolate(verdict.Egress)
 	}
 	if !ok || !known { // it isolates more than its author meant, and must not open that
-		return c.Policy
+		return
 	}
 	for i := range spec.Ingress {
 		if r := &spec.Ingress[i]; ingress {
@@ -42,23 +53,13 @@ func NetworkPolicy(o *model.Object[networkingv1.NetworkPolicySpec]) *Policy {
 			c.rule(verdict.Egress, fmt.Sprintf("egress[%d]", i), "to", r.To, r.Ports)
 		}
 	}
-	return c.Policy
-}
-
-type networkPolicy struct{ *Policy }
-
-func (c *networkPolicy) refuse(path, format string, args ...any) {
-	c.Notes = append(c.Notes, Note{Refused: true, Reason: "InvalidValue", Path: path, Message: fmt.Sprintf(format, args...)})
-}
-
-func (c *networkPolicy) warn(path, format string, args ...any) {
-	c.Notes = append(c.Notes, Note{Reason: "NoEffect", Path: path, Message: fmt.Sprintf(format, args...)})
 }
 
 // directions are the policyTypes. Without them it is Ingress, and Egress where there are egress rules.
-func (c *networkPolicy) directions(spec *networkingv1.NetworkPolicySpec) (ingress, egress, ok bool) {
+func (c *networkPolicy) directions(spec *networkingv1.NetworkPolicySpec) (ingress, egress, known bool) {
+	stray := c.stray("spec") || c.broken("spec.policyTypes") // it may have been another direction
 	if len(spec.PolicyTypes) == 0 {
-		return true, len(spec.Egress) > 0, true
+		return true, len(spec.Egress) > 0 || stray, true
 	}
 	for i, t := range spec.PolicyTypes {
 		switch t {
@@ -67,17 +68,17 @@ func (c *networkPolicy) directions(spec *networkingv1.NetworkPolicySpec) (ingres
 		case networkingv1.PolicyTypeEgress:
 			egress = true
 		default:
-			c.refuse(fmt.Sprintf("spec.policyTypes[%d]", i), "%q is neither Ingress nor Egress; all traffic of the pods is denied in both directions", t)
+			c.refuse(ReasonInvalid, fmt.Sprintf("spec.policyTypes[%d]", i), "%q is neither Ingress nor Egress; all traffic of the pods is denied in both directions", t)
 			return true, true, false
 		}
 	}
 	if !ingress && len(spec.Ingress) > 0 {
-		c.warn("spec.ingress", "the rules have no effect, because policyTypes has no Ingress")
+		c.warn(ReasonNoEffect, "spec.ingress", "the rules have no effect, because policyTypes has no Ingress")
 	}
 	if !egress && len(spec.Egress) > 0 {
-		c.warn("spec.egress", "the rules have no effect, because policyTypes has no Egress")
+		c.warn(ReasonNoEffect, "spec.egress", "the rules have no effect, because policyTypes has no Egress")
 	}
-	return ingress, egress, true
+	return ingress || stray, egress || stray, true
 }
 
 // isolate denies what no rule allows, but for the node that a pod runs on: kubelet's probes must reach it (Kubernetes, "Network
@@ -93,6 +94,9 @@ func (c *networkPolicy) isolate(d verdict.Direction) {
 // rule adds a rule; side is how its peers are called. Without peers it is about everybody, without ports about all.
 func (c *networkPolicy) rule(d verdict.Direction, name, side string, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) {
 	rule := Rule{Direction: d, Tier: verdict.Main, Action: verdict.Allow, Name: name}
+	if c.stray("spec." + name) { // it may have said who
+		return
+	}
 	for i := range peers {
 		if p, ok := c.peer(fmt.Sprintf("spec.%s.%s[%d]", name, side, i), &peers[i]); ok {
 			rule.Peers = append(rule.Peers, p)
@@ -108,47 +112,51 @@ func (c *networkPolicy) rule(d verdict.Direction, name, side string, peers []net
 		rule.Ports = []verdict.Ports{verdict.AnyPort}
 	}
 	if d == verdict.Egress && len(rule.Named) > 0 && slices.ContainsFunc(rule.Peers, func(p Peer) bool { return p.Range != nil }) {
-		c.warn("spec."+name+".ports", "a port by its name is that of a pod; to addresses of an ipBlock it matches nothing")
+		c.warn(ReasonNoEffect, "spec."+name+".ports", "a port by its name is that of a pod; to addresses of an ipBlock it matches nothing")
 	}
 	c.Rules = append(c.Rules, rule)
 }
 
 func (c *networkPolicy) peer(path string, p *networkingv1.NetworkPolicyPeer) (Peer, bool) {
 	switch {
+	case c.stray(path):
+		return Peer{}, false
 	case p.IPBlock != nil && (p.PodSelector != nil || p.NamespaceSelector != nil):
-		c.refuse(path, "ipBlock stands alone; nothing is matched")
+		c.refuse(ReasonInvalid, path, "ipBlock stands alone; nothing is matched")
 		return Peer{}, false
 	case p.IPBlock != nil:
 		r, ok := c.block(path+".ipBlock", p.IPBlock)
 		return Peer{Range: r}, ok
 	case p.PodSelector == nil && p.NamespaceSelector == nil:
-		c.refuse(path, "a peer needs podSelector, namespaceSelector or ipBlock; nothing is matched")
+		c.refuse(ReasonInvalid, path, "a peer needs podSelector, namespaceSelector or ipBlock; nothing is matched")
 		return Peer{}, false
 	}
 	s, ok := &Selector{}, true
 	if p.NamespaceSelector == nil {
 		s.Namespaces = []string{c.Ref.Namespace}
 	} else {
-		ok = c.selector(path+".namespaceSelector", p.NamespaceSelector, &s.NamespaceLabels)
+		s.NamespaceLabels, ok = c.requirements(p.NamespaceSelector, path+".namespaceSelector")
 	}
-	if p.PodSelector != nil {
-		ok = c.selector(path+".podSelector", p.PodSelector, &s.Labels) && ok
-	}
-	return Peer{Pods: s}, ok
+	labels, good := c.requirements(p.PodSelector, path+".podSelector")
+	s.Labels = labels
+	return Peer{Pods: s}, ok && good
 }
 
 // block is the addresses of a CIDR; bits behind its length do not count.
 func (c *networkPolicy) block(path string, b *networkingv1.IPBlock) (*Range, bool) {
+	if c.broken(path) {
+		return nil, false
+	}
 	cidr, err := parsePrefix(b.CIDR)
 	if err != nil {
-		c.refuse(path+".cidr", "%q is no CIDR; nothing is matched", b.CIDR)
+		c.refuse(ReasonInvalid, path+".cidr", "%q is no CIDR; nothing is matched", b.CIDR)
 		return nil, false
 	}
 	out := &Range{CIDR: cidr}
 	for i, text := range b.Except {
 		x, err := parsePrefix(text)
 		if err != nil || x.Bits() <= cidr.Bits() || !cidr.Contains(x.Addr()) {
-			c.refuse(fmt.Sprintf("%s.except[%d]", path, i), "%q is no CIDR inside of %s; nothing is matched", text, cidr)
+			c.refuse(ReasonInvalid, fmt.Sprintf("%s.except[%d]", path, i), "%q is no CIDR inside of %s; nothing is matched", text, cidr)
 			return nil, false
 		}
 		out.Except = append(out.Except, x)
@@ -172,10 +180,11 @@ func (c *networkPolicy) port(path string, p *networkingv1.NetworkPolicyPort, rul
 	}
 	protocol, ok := ProtocolNumber(string(name))
 	switch {
+	case c.broken(path):
 	case !ok:
-		c.refuse(path+".protocol", "%q is none of TCP, UDP, SCTP; nothing is matched", name)
+		c.refuse(ReasonInvalid, path+".protocol", "%q is none of TCP, UDP, SCTP; nothing is matched", name)
 	case p.Port == nil && p.EndPort != nil, p.EndPort != nil && p.Port.Type == intstr.String:
-		c.refuse(path+".endPort", "endPort needs a port that is a number; nothing is matched")
+		c.refuse(ReasonInvalid, path+".endPort", "endPort needs a port that is a number; nothing is matched")
 	case p.Port == nil:
 		rule.Ports = append(rule.Ports, verdict.Ports{Protocol: protocol, Last: 0xffff})
 	case p.Port.Type == intstr.String:
@@ -186,21 +195,11 @@ func (c *networkPolicy) port(path string, p *networkingv1.NetworkPolicyPort, rul
 			last = *p.EndPort
 		}
 		if first < 1 || last > 0xffff || last < first {
-			c.refuse(path+".port", "%d to %d is no range of ports; nothing is matched", first, last)
+			c.refuse(ReasonInvalid, path+".port", "%d to %d is no range of ports; nothing is matched", first, last)
 			return
 		}
 		rule.Ports = append(rule.Ports, verdict.Ports{Protocol: protocol, First: uint16(first), Last: uint16(last)})
 	}
-}
-
-// selector reads a label selector; false is one that cannot be obeyed.
-func (c *networkPolicy) selector(path string, s *metav1.LabelSelector, into *[]Requirement) bool {
-	out, err := Requirements(s)
-	*into = out
-	if err != nil {
-		c.refuse(path, "%v; nothing is matched", err)
-	}
-	return err == nil
 }
 
 // Requirements are those of a label selector, sorted. With an error come those that are right.
