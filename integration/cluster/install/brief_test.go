@@ -11,13 +11,14 @@ import (
 // brief installs a server whose certificates are for a minute, so that all of them are renewed while a node loses its power and
 // the authority is replaced.
 func brief(t *testing.T, bin string) {
-	c := cluster.Start(t, cluster.Options{DNS: true, CNI: "ptp", Proxy: "iptables"})
+	c := cluster.Start(t, cluster.Options{DNS: true, CNI: "ptp", Proxy: "iptables", DualStack: true})
 	must(t, c, install.Run(t.Context(), c, install.Config{
 		Tag: "brief", Bin: bin, ServerFlags: []string{"--svid-ttl=1m", "--svid-ttl-min=1m", "--svid-ttl-max=1m", "--clock-skew=2s"},
 	}))
 	must(t, c, install.Wait(t.Context(), c))
 	populate(t, c)
 	call(t, c)
+	policy(t, c)
 
 	// On the node that stays, nothing is noticed of the other one's end.
 	local := keepCalling(t, c, "neighbour")

@@ -52,7 +52,7 @@ func TestFairleadOnACluster(t *testing.T) {
 
 // asItIs installs config/install with its flags.
 func asItIs(t *testing.T, bin string) {
-	c := cluster.Start(t, cluster.Options{DNS: true, CNI: "bridge", Proxy: "nftables"})
+	c := cluster.Start(t, cluster.Options{DNS: true, CNI: "bridge", Proxy: "nftables", DualStack: true})
 	manifests(t, c)
 	must(t, c, install.Run(t.Context(), c, install.Config{Tag: "first", Bin: bin}))
 	must(t, c, install.Wait(t.Context(), c))
@@ -71,6 +71,7 @@ func asItIs(t *testing.T, bin string) {
 	specials(t, c)
 	deletedPodsToken(t, c, bin)
 	must(t, c, conditions(t, c))
+	unguard := policy(t, c).guard()
 
 	across := keepCalling(t, c, "client")
 	for _, w := range install.Workloads() {
@@ -81,6 +82,7 @@ func asItIs(t *testing.T, bin string) {
 	rotate(t, c)
 	call(t, c)
 	across.end(t)
+	unguard()
 	// A pod that the agents and the servers of before have not known.
 	must(t, c, c.Apply(t.Context(), oneOf("late", "client", "server", c.Nodes[1])))
 	ready(t, c, "late")
