@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/envoyproxy/go-control-plane/pkg/resource/v3"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"pgregory.net/rapid"
 
 	"fairlead.io/fairlead/api/v1alpha1"
@@ -16,7 +18,7 @@ import (
 
 var allTypes = []string{
 	resource.ClusterType, resource.EndpointType, resource.ListenerType, resource.RouteType, translate.VirtualHostType, translate.ScopeType, resource.SecretType,
-	translate.WorkloadType,
+	translate.WorkloadType, translate.PeerType, translate.PeerSetType, translate.VerdictSetType,
 }
 
 // TestOracle applies random changes of all kinds in random batches. After each batch, what the incremental engine serves
@@ -86,7 +88,7 @@ func same(rt *rapid.T, want, got snapshot.Snapshot) {
 // randomObject draws one object out of a small world, in which references often meet and sometimes dangle.
 func randomObject(rt *rapid.T, version int) any {
 	i := rapid.IntRange(0, 4).Draw(rt, "i") * 50 // two of a namespace
-	switch rapid.IntRange(0, 12).Draw(rt, "kind") {
+	switch rapid.IntRange(0, 13).Draw(rt, "kind") {
 	case 0:
 		return exported(rt, meshService(i, version))
 	case 1:
@@ -109,6 +111,8 @@ func randomObject(rt *rapid.T, version int) any {
 		return randomServerGateway(rt, i, version)
 	case 9, 10, 11:
 		return randomResident(rt, i, version)
+	case 12:
+		return randomNetworkPolicy(rt, i, version)
 	}
 	vs := meshVS(i, version)
 	vs.Name += "-edge"
@@ -150,4 +154,14 @@ func randomServerGateway(rt *rapid.T, i, version int) any {
 		Hosts: []string{rapid.SampledFrom([]string{"*.example.com", "*", "a.example.com"}).Draw(rt, "server host")},
 	}}
 	return g
+}
+
+func randomNetworkPolicy(rt *rapid.T, i, version int) any {
+	selector := func(name string) *metav1.LabelSelector {
+		return rapid.SampledFrom([]*metav1.LabelSelector{{}, {MatchLabels: map[string]string{"app": "a"}}}).Draw(rt, name)
+	}
+	p := &resolve.NetworkPolicy{Meta: meta(model.NetworkingGroup, "NetworkPolicy", meshNamespace(i), fmt.Sprintf("np-%d", i), version)}
+	p.Spec.PodSelector = *selector("subject")
+	p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{{PodSelector: selector("pods"), NamespaceSelector: selector("namespaces")}}}}
+	return p
 }
