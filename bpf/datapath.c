@@ -28,10 +28,15 @@ static __noinline int related(const struct bpf_dynptr *d, struct packet *p)
 }
 
 /* enter judges a packet that has been parsed. */
-static __always_inline int enter(const struct bpf_dynptr *d, struct packet *p)
+static __always_inline int enter(void *skb, struct packet *p)
 {
-	if (p->error && related(d, p))
-		return PASSES;
+	struct bpf_dynptr d;
+
+	if (p->error) {
+		bpf_dynptr_from_skb(skb, 0, &d);
+		if (related(&d, p))
+			return PASSES;
+	}
 	return of_flow(p);
 }
 
@@ -48,9 +53,9 @@ struct ethernet {
 };
 
 /* frame parses what is on a link: the header of it, and IP when it is that. */
-static __always_inline __u32 frame(struct __sk_buff *skb, struct bpf_dynptr *d, struct endpoint *e, struct ethernet *eth,
-				   struct packet *p)
+static __always_inline __u32 frame(struct __sk_buff *skb, struct endpoint *e, struct ethernet *eth, struct packet *p)
 {
+	struct bpf_dynptr d;
 	__u8 *h = (__u8 *)(long)skb->data, *end = (__u8 *)(long)skb->data_end;
 
 	if (h + 14 > end)
@@ -59,7 +64,6 @@ static __always_inline __u32 frame(struct __sk_buff *skb, struct bpf_dynptr *d, 
 	eth->from_pod = same_mac(h + 6, e->mac);
 	eth->to_router = same_mac(h, e->router);
 	eth->to_all = h[0] & 1; /* multicast, broadcast */
-	bpf_dynptr_from_skb(skb, 0, d);
 	if (eth->type == ETH_P_ARP)
 		return 0;
 	if (skb->vlan_present || (eth->type != ETH_P_IP && eth->type != ETH_P_IPV6))
@@ -72,7 +76,8 @@ static __always_inline __u32 frame(struct __sk_buff *skb, struct bpf_dynptr *d, 
 		if (h + 14 + QUICK_V4 <= end && quick(h + 14, p, 0))
 			return 0;
 	}
-	return parse(d, 14, p, 0);
+	bpf_dynptr_from_skb(skb, 0, &d);
+	return parse(&d, 14, p, 0);
 }
 
 /* tcx, on the host's side of a pod's veth: what the pod sends. What goes to the router is judged by netfilter, after DNAT. */
@@ -82,27 +87,26 @@ int from_pod(struct __sk_buff *skb)
 	struct packet p = { .hook = FROM_POD, .ifindex = skb->ifindex, .length = skb->len - 14 };
 	struct endpoint *e = bpf_map_lookup_elem(&endpoints, &p.ifindex);
 	struct ethernet eth = {};
-	struct bpf_dynptr d;
 	__u32 reason;
 
 	if (!e) {
 		refuse(&p, 0, NOT_CONFIGURED);
 		return TCX_DROP;
 	}
-	reason = frame(skb, &d, e, &eth, &p);
+	reason = frame(skb, e, &eth, &p);
 	if (reason)
 		goto refuse;
 	reason = INVALID_SOURCE_MAC;
 	if (!eth.from_pod)
 		goto refuse;
 	if (eth.type == ETH_P_ARP) {
-		reason = spoofs_arp(&d, e);
+		reason = spoofs_arp(skb, e);
 		if (reason)
 			goto refuse;
 		return TCX_NEXT;
 	}
 	if (p.neighbour) {
-		reason = spoofs_neighbour(&d, e, &p);
+		reason = spoofs_neighbour(skb, e, &p);
 		if (reason)
 			goto refuse;
 		return TCX_NEXT;
@@ -112,7 +116,7 @@ int from_pod(struct __sk_buff *skb)
 		goto refuse;
 	if (eth.to_router)
 		return TCX_NEXT;
-	return enter(&d, &p) == DROPS ? TCX_DROP : TCX_NEXT;
+	return enter(skb, &p) == DROPS ? TCX_DROP : TCX_NEXT;
 refuse:
 	refuse(&p, e->identity, reason);
 	return TCX_DROP;
@@ -134,7 +138,6 @@ int to_pod(struct __sk_buff *skb)
 	struct endpoint *e = bpf_map_lookup_elem(&endpoints, &p.ifindex);
 	__u32 from = skb->ingress_ifindex, sibling = 0, reason;
 	struct ethernet eth = {};
-	struct bpf_dynptr d;
 	struct sk_buff *k;
 
 	if (!e) {
@@ -151,7 +154,7 @@ int to_pod(struct __sk_buff *skb)
 	k = bpf_cast_to_kern_ctx(skb);
 	if (k->_skb_refdst) /* it has a route */
 		return TCX_NEXT;
-	reason = frame(skb, &d, e, &eth, &p);
+	reason = frame(skb, e, &eth, &p);
 	if (reason)
 		goto refuse;
 	if (eth.type == ETH_P_ARP || p.neighbour)
@@ -161,13 +164,20 @@ int to_pod(struct __sk_buff *skb)
 		goto refuse;
 	if (eth.to_all)
 		return receive(&p, e->identity) == DROPS ? TCX_DROP : TCX_NEXT;
-	return enter(&d, &p) == DROPS ? TCX_DROP : TCX_NEXT;
+	return enter(skb, &p) == DROPS ? TCX_DROP : TCX_NEXT;
 refuse:
 	refuse(&p, 0, reason);
 	return TCX_DROP;
 }
 
 enum { NFPROTO_IPV6 = 10, LOOPBACK = 1 };
+
+static __always_inline int loopback(const union addr *a)
+{
+	if (a->q[0])
+		return 0;
+	return a->w[2] == bpf_htonl(0xffff) ? a->b[12] == 127 : !a->w[2] && a->w[3] == bpf_htonl(1);
+}
 
 /* hooked judges what the host routes, receives or sends. */
 static __always_inline int hooked(struct bpf_nf_ctx *ctx, __u32 hook)
@@ -181,8 +191,7 @@ static __always_inline int hooked(struct bpf_nf_ctx *ctx, __u32 hook)
 	p.six = ctx->state->pf == NFPROTO_IPV6;
 	p.host = hook == LOCAL_OUT ? SOURCE : hook == LOCAL_IN ? DESTINATION : NEITHER;
 	p.ifindex = hook == LOCAL_OUT ? ctx->state->out->ifindex : ctx->state->in->ifindex;
-	/* The host to itself. Test runs are on the loopback interface, but have no socket. */
-	if (p.ifindex == LOOPBACK && (hook == LOCAL_IN || (hook == LOCAL_OUT && ctx->state->sk)))
+	if (hook == LOCAL_IN && p.ifindex == LOOPBACK) /* the host to itself */
 		return NF_ACCEPT;
 	bpf_dynptr_from_skb((struct __sk_buff *)skb, 0, &d);
 	if (p.six) {
@@ -200,7 +209,10 @@ static __always_inline int hooked(struct bpf_nf_ctx *ctx, __u32 hook)
 	}
 	if (p.neighbour && hook != FORWARD)
 		return NF_ACCEPT;
-	return enter(&d, &p) == DROPS ? NF_DROP : NF_ACCEPT;
+	/* Where it was to go out does not count: DNAT may have changed it since. */
+	if (hook == LOCAL_OUT && loopback(&p.dst))
+		return NF_ACCEPT;
+	return enter(skb, &p) == DROPS ? NF_DROP : NF_ACCEPT;
 }
 
 SEC("netfilter")

@@ -74,7 +74,6 @@ struct nf_hook_state {
 	__u8 pf;
 	struct net_device *in;
 	struct net_device *out;
-	struct sock *sk;
 };
 struct bpf_nf_ctx {
 	const struct nf_hook_state *state;

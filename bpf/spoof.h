@@ -31,11 +31,14 @@ static __always_inline int link_local(const union addr *a)
 }
 
 /* spoofs_arp: who speaks of an address that is not the pod's. RFC 826; a probe (RFC 5227) says nothing of its sender. */
-static __noinline int spoofs_arp(const struct bpf_dynptr *d, struct endpoint *e)
+static __noinline int spoofs_arp(struct __sk_buff *skb, struct endpoint *e)
 {
-	__u8 buffer[28], *h = bpf_dynptr_slice(d, 14, buffer, 28);
+	__u8 buffer[28], *h;
+	struct bpf_dynptr d;
 	union addr a;
 
+	bpf_dynptr_from_skb(skb, 0, &d);
+	h = bpf_dynptr_slice(&d, 14, buffer, 28);
 	if (!h || be16(h) != 1 || be16(h + 2) != ETH_P_IP || h[4] != 6 || h[5] != 4)
 		return INVALID_PACKET;
 	if (!same_mac(h + 8, e->mac))
@@ -45,9 +48,10 @@ static __noinline int spoofs_arp(const struct bpf_dynptr *d, struct endpoint *e)
 }
 
 /* spoofs_neighbour: RFC 4861 and multicast listeners, which speak from addresses of the link too. */
-static __noinline int spoofs_neighbour(const struct bpf_dynptr *d, struct endpoint *e, struct packet *p)
+static __noinline int spoofs_neighbour(struct __sk_buff *skb, struct endpoint *e, struct packet *p)
 {
 	__u8 type = p->dport >> 8, buffer[16], *h;
+	struct bpf_dynptr d;
 	union addr target;
 
 	if (!own(e, &p->src) && !link_local(&p->src) && !unspecified(&p->src))
@@ -56,7 +60,8 @@ static __noinline int spoofs_neighbour(const struct bpf_dynptr *d, struct endpoi
 		return FORBIDDEN_ICMPV6;
 	if (type != NEIGHBOUR_ADVERT)
 		return 0;
-	h = bpf_dynptr_slice(d, 14 + 40 + 8, buffer, 16);
+	bpf_dynptr_from_skb(skb, 0, &d);
+	h = bpf_dynptr_slice(&d, 14 + 40 + 8, buffer, 16);
 	if (!h)
 		return INVALID_PACKET;
 	copy16(&target, h);

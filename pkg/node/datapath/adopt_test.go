@@ -114,9 +114,6 @@ func TestUpgrade(t *testing.T) {
 		n.hold(t, n.b, 7, only(verdict.Ingress, identity("a"), 80))
 		n.hold(t, n.d, 8, only(verdict.Ingress, identity("a"), 80))
 		for _, p := range n.pods() {
-			must(t, n.PutEndpoint(n.endpoint(p)))
-		}
-		for _, p := range n.pods() {
 			n.attach(t, p)
 		}
 		must(t, n.host.do(n.AttachHost))

@@ -14,8 +14,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/cilium/ebpf"
-
 	"fairlead.io/fairlead/bpf"
 )
 
@@ -79,23 +77,12 @@ type Datapath struct {
 func (d *Datapath) links() string { return filepath.Join(d.dir, "links") }
 
 // Adopted tells whether the maps are those of an earlier run: what they hold is enforced. They are not when their layout or size has
-// changed; then everything has to be written, PutEndpoint for each pod among it, before Attach and AttachHost have the new maps take the
-// place of the old, whose links enforce until then.
+// changed; then everything has to be written before Attach and AttachHost have the new maps take the place of the old, whose links
+// enforce until then. The endpoints are there already, if they could be read; of others PutEndpoint is called before any Attach.
 func (d *Datapath) Adopted() bool { return d.adopted }
 
 // Close lets go of everything; the kernel goes on enforcing.
 func (d *Datapath) Close() error {
 	err := d.programs.Close()
 	return cmp.Or(err, d.maps.Close())
-}
-
-// mapOf gives each of the maps with its name, for what is done to all of them.
-func (d *Datapath) all() map[string]*ebpf.Map {
-	m := d.maps
-	return map[string]*ebpf.Map{
-		bpf.DatapathMapAddresses: m.Addresses, bpf.DatapathMapSubjects: m.Subjects, bpf.DatapathMapSets: m.Sets,
-		bpf.DatapathMapRules: m.Rules, bpf.DatapathMapRanges: m.Ranges, bpf.DatapathMapEndpoints: m.Endpoints,
-		bpf.DatapathMapFlows: m.Flows, bpf.DatapathMapFragments: m.Fragments, bpf.DatapathMapState: m.State,
-		bpf.DatapathMapDrops: m.Drops, bpf.DatapathMapCounters: m.Counters, bpf.DatapathMapEvents: m.Events,
-	}
 }

@@ -3,6 +3,7 @@ package datapath
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -41,12 +42,18 @@ func Open(c Config) (*Datapath, error) {
 		return nil, fmt.Errorf("read programs: %w", err)
 	}
 	shape(spec, c.Sizes)
-	dir, err := d.pinMaps(spec)
+	dir, before, err := d.pinMaps(spec)
 	if err != nil {
 		return nil, err
 	}
 	if err := d.load(spec, dir); err != nil {
 		return nil, err
+	}
+	for _, e := range before {
+		if err = d.PutEndpoint(e); err != nil {
+			_ = d.Close()
+			return nil, err
+		}
 	}
 	hz, err := ticks()
 	if err == nil {
@@ -92,26 +99,51 @@ func generation(spec *ebpf.CollectionSpec) string {
 	return fmt.Sprintf("maps-%d-%s", layout, hex.EncodeToString(sum[:6]))
 }
 
-// pinMaps gives the directory of the maps, and takes those of other layouts away, which live on in the links that use them.
-func (d *Datapath) pinMaps(spec *ebpf.CollectionSpec) (string, error) {
+// pinMaps gives the directory of the maps, and takes those of other layouts away, which live on in the links that use them. It gives
+// the endpoints that they have: those of new maps must be whole before any pod has its programs replaced.
+func (d *Datapath) pinMaps(spec *ebpf.CollectionSpec) (dir string, before []Endpoint, err error) {
 	name := generation(spec)
 	rows, err := os.ReadDir(d.dir)
 	if err != nil {
-		return "", fmt.Errorf("list %s: %w", d.dir, err)
+		return "", nil, fmt.Errorf("list %s: %w", d.dir, err)
 	}
 	for _, r := range rows {
-		if strings.HasPrefix(r.Name(), "maps-") && r.Name() != name {
-			d.log.Info("The maps have another layout: they are made anew.", "old", r.Name(), "new", name)
-			if err := os.RemoveAll(filepath.Join(d.dir, r.Name())); err != nil {
-				return "", fmt.Errorf("unpin old maps: %w", err)
-			}
+		if !strings.HasPrefix(r.Name(), "maps-") || r.Name() == name {
+			continue
+		}
+		d.log.Info("The maps have another layout: they are made anew.", "old", r.Name(), "new", name)
+		old := filepath.Join(d.dir, r.Name())
+		found, err := endpointsOf(old)
+		if err != nil {
+			d.log.Warn("What pods were attached cannot be read.", "error", err)
+		}
+		before = append(before, found...)
+		if err := os.RemoveAll(old); err != nil {
+			return "", nil, fmt.Errorf("unpin old maps: %w", err)
 		}
 	}
-	dir := filepath.Join(d.dir, name)
+	dir = filepath.Join(d.dir, name)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", fmt.Errorf("make directory of maps: %w", err)
+		return "", nil, fmt.Errorf("make directory of maps: %w", err)
 	}
-	return dir, nil
+	return dir, before, nil
+}
+
+// endpointsOf reads those of maps that this binary may not use otherwise.
+func endpointsOf(dir string) (out []Endpoint, err error) {
+	m, err := ebpf.LoadPinnedMap(filepath.Join(dir, bpf.DatapathMapEndpoints), nil)
+	if err != nil {
+		return nil, fmt.Errorf("load pinned map: %w", err)
+	}
+	defer func() { _ = m.Close() }()
+	if !strings.HasPrefix(filepath.Base(dir), fmt.Sprintf("maps-%d-", layout)) || int(m.ValueSize()) != binary.Size(bpf.DatapathEndpoint{}) {
+		return nil, errors.New("read endpoints: they have another layout")
+	}
+	err = each(m, func(ifindex uint32, e bpf.DatapathEndpoint) (bool, error) {
+		out = append(out, decodeEndpoint(ifindex, e))
+		return true, nil
+	})
+	return out, err
 }
 
 func (d *Datapath) load(spec *ebpf.CollectionSpec, dir string) error {
