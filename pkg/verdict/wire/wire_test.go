@@ -25,7 +25,8 @@ func full() *verdict.Set {
 	s := &verdict.Set{Rules: []verdict.Rule{
 		{Tier: verdict.Admin, Rank: 1, Action: verdict.Pass, Family: verdict.MeshAudit, Origin: origin},
 		{Direction: verdict.Ingress, Tier: verdict.Main, Action: verdict.Allow, Family: verdict.NetworkAudit, Peers: []verdict.Peer{
-			{Kind: verdict.PeerSet, Name: "pods;label:app=web"}, {Kind: verdict.PeerNamespace, Name: "shop"},
+			{Kind: verdict.PeerSet, Name: "pods;label:app=web"},
+			{Kind: verdict.PeerNamespace, Name: "shop"},
 			{Kind: verdict.PeerEntity, Entity: verdict.Host | verdict.KubeAPIServer},
 			{Kind: verdict.PeerCIDR, CIDR: prefixes("10.0.0.0/8")[0], Except: prefixes("10.1.0.0/16", "10.2.0.0/16")},
 			{Kind: verdict.PeerWorldCIDR, CIDR: prefixes("fd00::/8")[0]},
