@@ -10,21 +10,28 @@ char LICENSE[] SEC("license") = "GPL";
 const struct event *unused_event __attribute__((unused));
 const struct question *unused_question __attribute__((unused));
 
-/* related tells whether the packet inside an ICMP error, which the receiver of the error has sent, is one of a flow that passes. */
-static __noinline int related(const struct bpf_dynptr *d, struct packet *p)
+/* related puts the packet inside an ICMP error, which the receiver of the error has sent, in the error's place when it is one of a flow
+ * that is known: then the error passes if the flow does. */
+static __noinline void related(const struct bpf_dynptr *d, struct packet *p)
 {
-	struct packet in = { .six = p->six };
+	struct packet in = { .six = p->six, .hook = p->hook, .length = p->length };
+	__u32 zero = 0, high;
 	struct flow_key k;
-	__u32 zero = 0;
 	struct state *s;
 	struct flow *f;
 
 	if (parse(d, p->inner, &in, 1) || !same(&in.src, &p->dst))
-		return 0;
-	key(&k, &in);
+		return;
+	high = key(&k, &in);
 	f = bpf_map_lookup_elem(&flows, &k);
 	s = bpf_map_lookup_elem(&state, &zero);
-	return f && s && live(f, &in, clock(), s->hz) && f->epoch == s->epoch;
+	if (!f || !s || !live(f, &in, clock(), s->hz))
+		return;
+	if (f->flags & (LOW_HOST | HIGH_HOST))
+		in.host = !!(f->flags & HIGH_HOST) == high ? SOURCE : DESTINATION;
+	in.opens = 0;
+	in.error = 0;
+	*p = in;
 }
 
 /* enter judges a packet that has been parsed. */
@@ -34,8 +41,7 @@ static __always_inline int enter(void *skb, struct packet *p)
 
 	if (p->error) {
 		bpf_dynptr_from_skb(skb, 0, &d);
-		if (related(&d, p))
-			return PASSES;
+		related(&d, p);
 	}
 	return of_flow(p);
 }

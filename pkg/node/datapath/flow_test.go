@@ -227,11 +227,17 @@ func TestError(t *testing.T) {
 				b.want("an error of nothing", h, of(inner), false, FlowDenied)
 				b.want("the packet", h, inner, true, FlowNew)
 				b.want("an error", h, of(inner), true)
+				must(b.t, b.Bump())
+				b.want("an error in the next epoch", h, of(inner), true)
 				other := inner
 				other.dport = 81
 				b.want("an error of another flow", h, of(other), false, FlowDenied)
 				// The packet inside must be one that the receiver sent.
 				b.want("an error of a reply", h, of(back(wire{protocol: p, sport: 80, dport: 40000})), false, FlowDenied)
+				must(b.t, b.PutSubject(2, 0))
+				must(b.t, b.Bump())
+				b.want("an error of a flow that was withdrawn", h, of(inner), false, FlowDenied)
+				must(b.t, b.PutSubject(2, 2))
 				forget(b.t, b.Datapath)
 			}
 		}
