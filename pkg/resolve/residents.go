@@ -16,7 +16,7 @@ type Residents struct {
 	// Pods are by the pod's key; an unbound pod has no row, nor has a static one: a node that could have identities signed for
 	// pods that it made up would have those of every namespace.
 	Pods *table.Derived[*Resident]
-	// ByUID are the same rows by "<uid> node/<node>".
+	// ByUID are these and the static ones, by "<uid> node/<node>": policy is for all.
 	ByUID *table.Index[*Resident]
 	// Places are the "<node>/<namespace>/<service account>" that have such a pod.
 	Places *table.Derived[bool]
@@ -32,6 +32,7 @@ type Residents struct {
 
 // Resident is a pod that runs on a node, as far as its identity goes.
 type Resident struct {
+	// ServiceAccount is empty for a static pod, which has none.
 	UID, Namespace, Name, ServiceAccount, Node string
 	// Identity is the pod's in policy; empty for one that uses its node's network.
 	Identity    string
@@ -58,9 +59,9 @@ func (s *Selector) Selects(p *Resident) bool {
 
 func newResidents(e *table.Engine, in *Inputs, pods *table.Derived[*policy.Pod]) *Residents {
 	out := &Residents{}
-	out.Pods = table.NewDerived(e, "residents", func(r *table.Reader, key string) (*Resident, bool) {
+	bound := table.NewDerived(e, "bound pods", func(r *table.Reader, key string) (*Resident, bool) {
 		p, ok := table.Get(r, in.Pods, key)
-		if !ok || p.Node == "" || p.Static {
+		if !ok || p.Node == "" {
 			return nil, false
 		}
 		out := resident(p)
@@ -69,7 +70,11 @@ func newResidents(e *table.Engine, in *Inputs, pods *table.Derived[*policy.Pod])
 		}
 		return out, true
 	}, []table.Trigger{in.Pods}, table.UrgentStage(), table.Equal((*Resident).equal))
-	out.ByUID = table.NewIndex(out.Pods, "residents by uid", func(_ string, p *Resident) []string {
+	out.Pods = table.NewDerived(e, "residents", func(r *table.Reader, key string) (*Resident, bool) {
+		p, ok := table.Get(r, bound, key)
+		return p, ok && p.ServiceAccount != ""
+	}, []table.Trigger{bound}, table.UrgentStage(), table.Equal((*Resident).equal))
+	out.ByUID = table.NewIndex(bound, "bound pods by uid", func(_ string, p *Resident) []string {
 		if p.UID == "" || strings.Contains(p.UID, " ") { // only a folder's could
 			return nil
 		}
@@ -100,7 +105,10 @@ func resident(p *model.Pod) *Resident {
 		UID: p.UID, Namespace: p.Namespace, Name: p.Name, ServiceAccount: p.ServiceAccount, Node: p.Node,
 		HostNetwork: p.HostNetwork, Labels: p.Labels,
 	}
-	if out.ServiceAccount == "" {
+	switch {
+	case p.Static:
+		out.ServiceAccount = ""
+	case out.ServiceAccount == "":
 		out.ServiceAccount = "default"
 	}
 	for _, a := range p.Addresses {

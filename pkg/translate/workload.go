@@ -26,12 +26,15 @@ func (o *Outputs) declareWorkloads() {
 	}, []table.Trigger{o.res.Residents.ByUID}, table.UrgentStage())
 }
 
-// Workload is what the agent of the pod's node is told.
+// Workload is what the agent of the pod's node is told. A static pod has no account, and nothing is signed for it.
 func Workload(p *resolve.Resident, trustDomain string) *nodev1.Workload {
-	return &nodev1.Workload{
+	w := &nodev1.Workload{
 		Uid: p.UID, Namespace: p.Namespace, Name: p.Name, ServiceAccount: p.ServiceAccount, Node: p.Node,
 		Addresses: p.Addresses, HostNetwork: p.HostNetwork,
 		Identity: p.Identity,
-		SpiffeId: "spiffe://" + trustDomain + "/ns/" + p.Namespace + "/sa/" + p.ServiceAccount,
 	}
+	if p.ServiceAccount != "" {
+		w.SpiffeId = "spiffe://" + trustDomain + "/ns/" + p.Namespace + "/sa/" + p.ServiceAccount
+	}
+	return w
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"testing"
 
+	nodev1 "fairlead.io/fairlead/api/node/v1"
 	"fairlead.io/fairlead/pkg/model"
 	"fairlead.io/fairlead/pkg/snapshot"
 	"fairlead.io/fairlead/pkg/translate"
@@ -57,5 +58,24 @@ func TestWorkloadChangesWithThePodsIdentityAlone(t *testing.T) {
 		if r := snap.Lookup(snapshot.Node{ID: node}.Variants(), translate.WorkloadType, "uid-of-web"); r != nil {
 			t.Errorf("node %s is served another's pod: %v", node, r)
 		}
+	}
+}
+
+// A static pod is judged by policy as any other, but nothing is signed for it: who can write its manifest could name any account.
+func TestStaticPodHasPolicyAndNoSVID(t *testing.T) {
+	m := newMesh(t)
+	static := meshPod("a", 1)
+	static.Static = true
+	m.apply(static)
+	r := m.out.Source().Latest().Get(snapshot.Key{Type: translate.WorkloadType, Name: "uid-of-web", Variant: "node/a"})
+	if r == nil {
+		t.Fatal("the node is not told of its static pod")
+	}
+	w := &nodev1.Workload{}
+	if err := r.Body.UnmarshalTo(w); err != nil {
+		t.Fatal(err)
+	}
+	if w.Identity == "" || w.SpiffeId != "" || w.ServiceAccount != "" {
+		t.Errorf("workload of a static pod: %v", w)
 	}
 }
