@@ -66,6 +66,6 @@ func newRoot(env environment) *cobra.Command {
 	root.SetIn(env.in)
 	root.SetOut(env.out)
 	root.SetErr(env.err)
-	root.AddCommand(serveCommand(env), demoCommand(env), checkCommand(env), proxyStatusCommand(), proxyConfigCommand(), waitCommand(), observeCommand(), caCommand(), certCommand(env), bootstrapCommand(), versionCommand())
+	root.AddCommand(serveCommand(env), demoCommand(env), checkCommand(env), proxyStatusCommand(), proxyConfigCommand(), waitCommand(), observeCommand(), explainCommand(env), caCommand(), certCommand(env), bootstrapCommand(), versionCommand())
 	return root
 }

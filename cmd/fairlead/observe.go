@@ -29,13 +29,13 @@ func observeCommand() *cobra.Command {
 			"--namespace, --pod, --label, --identity, --workload and --ip are about either side, all of them about the same one; the same\n" +
 			"with from- and to- in front are about who began, or was called. --port is about either side too. Values are alternatives\n" +
 			"where a flag is repeated.\n\n" +
-			"By a Unix socket everything is seen. By the TLS port of a server, with a ServiceAccount token (--token), only flows of\n" +
+			"On the machine itself (--server without --token) everything is seen. By the TLS port of a server, with a ServiceAccount token (--token), only flows of\n" +
 			"namespaces in which the account may list flows.fairlead.io; of the other side of such a flow just namespace and address.",
 		Example: "  fairlead observe --verdict DROPPED --follow\n" +
 			"  fairlead observe --namespace shop --port 5432 --since 10m -o compact\n" +
 			"  fairlead observe --from-pod web/client --to-label app=db --last 5 -o json\n" +
 			"  fairlead observe --server 10.0.0.7:15012 --token token --trust-bundle roots.pem --namespace shop\n" +
-			"  fairlead observe --server unix:/run/fairlead/observe.sock    # on a node: its own flows",
+			"  fairlead observe --server unix:/run/fairlead/flows/hubble.sock    # on a node: its own flows",
 		Args: cobra.NoArgs,
 	}
 	f.add(cmd)

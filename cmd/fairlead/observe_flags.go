@@ -22,10 +22,11 @@ import (
 	"fairlead.io/fairlead/pkg/node/control"
 	"fairlead.io/fairlead/pkg/observe/filter"
 	"fairlead.io/fairlead/pkg/observe/show"
+	"fairlead.io/fairlead/pkg/server"
 )
 
-// defaultObserve is where the server, and the agent of a node, are observed.
-const defaultObserve = "unix:/run/fairlead/observe.sock"
+// defaultObserve is where a server is observed on its own machine (serve --observe-address).
+const defaultObserve = "127.0.0.1:15013"
 
 // observeTarget is who is asked.
 type observeTarget struct {
@@ -35,7 +36,7 @@ type observeTarget struct {
 
 func (t *observeTarget) add(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&t.server, "server", defaultObserve, "who is asked: unix:PATH of a server or of a node's agent, or HOST:PORT of a server's TLS port")
+	f.StringVar(&t.server, "server", defaultObserve, "who is asked: loopback IP:PORT or unix:PATH of a server or of a node's agent, or, with --token, HOST:PORT of a server's TLS port")
 	f.StringVar(&t.token, "token", "", "file with a ServiceAccount token of audience fairlead, for a TLS port")
 	f.StringVar(&t.trustBundle, "trust-bundle", "", "file of roots in PEM that verify a TLS port")
 	f.StringVar(&t.trustHash, "trust-hash", "", "instead: sha256:HEX of one root certificate's DER, which the server shows in its chain")
@@ -44,16 +45,11 @@ func (t *observeTarget) add(cmd *cobra.Command) {
 
 // dial connects; done lets go.
 func (t *observeTarget) dial() (conn grpc.ClientConnInterface, done func(), err error) {
-	if path, ok := strings.CutPrefix(t.server, "unix:"); ok {
-		path = "/" + strings.TrimLeft(path, "/") // unix:///path too, as Hubble's client has it
-		c, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
-		if err != nil {
-			return nil, nil, fmt.Errorf("--server=%s: %w", t.server, err)
-		}
-		return c, func() { _ = c.Close() }, nil
+	if t.token == "" {
+		return t.plain()
 	}
-	if t.token == "" || t.trustBundle == "" && t.trustHash == "" {
-		return nil, nil, fmt.Errorf("--server=%s: a TLS port needs --token, and --trust-bundle or --trust-hash; a socket is unix:PATH", t.server)
+	if t.trustBundle == "" && t.trustHash == "" {
+		return nil, nil, fmt.Errorf("--server=%s: a TLS port needs --trust-bundle or --trust-hash beside --token", t.server)
 	}
 	id, err := spiffeid.FromString(t.serverID)
 	if err != nil {
@@ -69,6 +65,21 @@ func (t *observeTarget) dial() (conn grpc.ClientConnInterface, done func(), err 
 		return nil, nil, err
 	}
 	return c, link.Close, nil
+}
+
+// plain connects to an address of this machine.
+func (t *observeTarget) plain() (conn grpc.ClientConnInterface, done func(), err error) {
+	target := t.server
+	if path, ok := strings.CutPrefix(target, "unix:"); ok {
+		target = "unix:/" + strings.TrimLeft(path, "/") // of unix:///path too, as Hubble's client has it
+	} else if _, err := server.ParseAddress(target); err != nil {
+		return nil, nil, fmt.Errorf("--server: %w, or a TLS port with --token and --trust-bundle", err)
+	}
+	c, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, nil, fmt.Errorf("--server=%s: %w", t.server, err)
+	}
+	return c, func() { _ = c.Close() }, nil
 }
 
 // observeFlags are the flags of observe, as written.

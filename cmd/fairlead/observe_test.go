@@ -88,7 +88,8 @@ func TestObserveRefuses(t *testing.T) {
 		{"-o yaml", "use table, compact or json"},
 		{"--first 1 --follow", "[first follow]"},
 		{"--last 1 --all", "[all last]"},
-		{"--server 10.0.0.1:15012", "needs --token, and --trust-bundle or --trust-hash"},
+		{"--server 10.0.0.1:15012", "a TLS port with --token and --trust-bundle"},
+		{"--server 10.0.0.1:15012 --token x", "needs --trust-bundle or --trust-hash"},
 		{"--server unix:/no/such/socket", "name a server or the socket of a node's agent with --server"},
 		{"more", "unknown command"},
 	} {

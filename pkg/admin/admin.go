@@ -103,6 +103,7 @@ func (s *Server) routes() *http.ServeMux {
 	mux.HandleFunc("GET /api/config/{node}/{kind}", s.config)
 	mux.HandleFunc("GET /api/status", s.status)
 	mux.HandleFunc("GET /api/wait", s.wait)
+	mux.HandleFunc("GET /api/explain", s.explain)
 	mux.HandleFunc("GET /api/ca", s.ca)
 	if s.cfg.Certificates != nil {
 		mux.Handle("GET /api/certificates", s.cfg.Certificates)

@@ -20,6 +20,7 @@ const index = `fairlead admin
 /api/config/NODE/KIND        what a node has; KIND is clusters, listeners, routes, endpoints, secrets or scopes
 /api/status                  conditions of every object, problems of files
 /api/wait?kind=K&name=N      until the object is acknowledged: one JSON a line; namespace, group, uid, generation, timeout
+/api/explain?from=A&to=B     what L3/L4 policy makes of a connection: pod/ns/name, node/name or an address, B with :port; protocol
 /debug/tables                rows, dependencies and time of every table
 /debug/why?table=T&key=K     what a row read and why it was last made
 /debug/dump?table=T          rows of a table
