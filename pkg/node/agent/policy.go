@@ -193,7 +193,10 @@ func (x *enforcer) run(ctx context.Context, ready func() bool) error {
 			timer.Stop()
 			return nil
 		case <-changed:
-		case <-events:
+		case _, ok := <-events:
+			if !ok {
+				events = nil // from now on it is looked now and then
+			}
 		case <-timer.C:
 		}
 		timer.Stop()

@@ -8,7 +8,7 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Watch gives a channel that has something in it when interfaces or addresses have changed. What was missed is not told: look at
+// Watch gives a channel that has something in it when interfaces or addresses have changed, and is closed after ctx has ended. What was missed is not told: look at
 // everything now and then.
 func (h *Host) Watch(ctx context.Context, log *slog.Logger) (<-chan struct{}, error) {
 	failed := func(err error) {
@@ -25,6 +25,7 @@ func (h *Host) Watch(ctx context.Context, log *slog.Logger) (<-chan struct{}, er
 	}
 	out := make(chan struct{}, 1)
 	go func() {
+		defer close(out)
 		for links != nil || addresses != nil {
 			select {
 			case _, ok := <-links:

@@ -28,12 +28,12 @@ func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 func namespaceOf(identity string) string { return identity[3:7] }
 
 func randomPeer(r *rand.Rand) verdict.Peer {
-	switch r.IntN(5) {
-	case 0, 1:
+	switch r.IntN(7) {
+	case 0, 1, 2, 3:
 		return verdict.Peer{Kind: verdict.PeerSet, Name: pick(r, setNames)}
-	case 2:
+	case 4:
 		return verdict.Peer{Kind: verdict.PeerNamespace, Name: pick(r, []string{"shop", "bank"})}
-	case 3:
+	case 5:
 		return verdict.Peer{Kind: verdict.PeerEntity, Entity: verdict.Entity(1 << r.IntN(6))}
 	}
 	p := verdict.Peer{Kind: pick(r, []verdict.PeerKind{verdict.PeerCIDR, verdict.PeerWorldCIDR}), CIDR: netip.MustParsePrefix(pick(r, prefixes))}
@@ -64,7 +64,7 @@ func randomSet(r *rand.Rand) *verdict.Set {
 		}
 	}
 	for n := range r.IntN(10) {
-		rule := verdict.Rule{Direction: verdict.Direction(r.IntN(2)), Family: verdict.Family(r.IntN(2)), Tier: verdict.Tier(r.IntN(3)), Action: verdict.Action(r.IntN(3))}
+		rule := verdict.Rule{Direction: verdict.Direction(r.IntN(2)), Family: verdict.Family(max(0, r.IntN(8)-4)), Tier: verdict.Tier(r.IntN(3)), Action: verdict.Action(r.IntN(3))}
 		if rule.Tier == verdict.Main {
 			rule.Action = verdict.Action(r.IntN(2))
 		} else {
