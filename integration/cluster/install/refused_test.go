@@ -60,16 +60,15 @@ func specials(t *testing.T, c *cluster.Cluster) {
 	must(t, c, c.Apply(t.Context(), lower.Replace(strings.ReplaceAll(text, "KIND", "hostNetwork")+"---"+strings.ReplaceAll(text, "KIND", "hostPID"))))
 	cmd, err := n.Command(t.Context(), "tee", "/etc/kubernetes/manifests/static.yaml")
 	must(t, c, err)
-	cmd.Stdin = strings.NewReader(strings.NewReplacer("KIND: true", "hostPID: false", "KIND", "static, namespace: kube-system").Replace(text))
+	cmd.Stdin = strings.NewReader(strings.NewReplacer("KIND: true", "hostPID: false", "KIND", "static").Replace(text))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("write manifest: %v: %s", err, out)
 	}
 	until(t, c, "find the static pod", func() error {
-		_, err := c.Kubectl(t.Context(), "", "get", "pod", "-n", "kube-system", names[2])
+		_, err := c.Kubectl(t.Context(), "", "get", "pod", names[2])
 		return err
 	})
-	ready(t, c, names[2], "-n", "kube-system")
-	ready(t, c, names[:2]...)
+	ready(t, c, names...)
 	for _, name := range names[:2] {
 		out, err := c.Exec(t.Context(), "default", name, "/probe", "svid", socket, "30")
 		must(t, c, err)
@@ -77,7 +76,7 @@ func specials(t *testing.T, c *cluster.Cluster) {
 			t.Errorf("pod %s is answered %q", name, out)
 		}
 	}
-	out, err := c.Exec(t.Context(), "kube-system", names[2], "/probe", "svid", socket, "30")
+	out, err := c.Exec(t.Context(), "default", names[2], "/probe", "svid", socket, "30")
 	if err == nil || !strings.Contains(err.Error(), "PermissionDenied") {
 		t.Errorf("a static pod is answered %q (error %v)", out, err)
 	}
