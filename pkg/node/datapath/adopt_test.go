@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
 
 	"fairlead.io/fairlead/pkg/verdict"
 )
@@ -318,4 +319,30 @@ func TestRoundTrip(t *testing.T) {
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	must(t, Probe())
+}
+
+// TestPriority finds another place where one is taken, and says so where both are.
+func TestPriority(t *testing.T) {
+	t.Parallel()
+	n := newNode(t, false)
+	must(t, n.Datapath.Close())
+	must(t, Uninstall(n.dir))
+	n.host.run("nft", "table inet fl { chain first { type filter hook forward priority 17; }; }")
+	n.Datapath = open(t, Config{Dir: n.dir})
+	must(t, n.host.do(n.AttachHost))
+	must(t, n.host.do(n.AttachHost))
+	must(t, n.Datapath.Close())
+	must(t, Uninstall(n.dir))
+	n.host.run("nft", "table inet fl { chain second { type filter hook forward priority 18; }; }")
+	n.Datapath = open(t, Config{Dir: n.dir})
+	if err := n.host.do(n.AttachHost); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("with both places taken: %v", err)
+	}
+	must(t, n.Datapath.Close())
+	must(t, Uninstall(n.dir))
+	n.Datapath = open(t, Config{Dir: n.dir, Priority: 33})
+	must(t, n.host.do(n.AttachHost))
+	if err := n.Attach(Endpoint{Interface: 1, Addresses: make([]netip.Addr, MaxAddresses+1)}); err == nil {
+		t.Error("a pod of too many addresses is attached")
+	}
 }
