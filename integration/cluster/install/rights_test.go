@@ -32,6 +32,7 @@ func granted(own bool) map[string][]string {
 		"networking.k8s.io/networkpolicies": read,
 		"discovery.k8s.io/endpointslices":   read, "apiextensions.k8s.io/customresourcedefinitions": read,
 		"authentication.k8s.io/tokenreviews": {"create"}, "authentication.k8s.io/selfsubjectreviews": {"create"},
+		"authorization.k8s.io/subjectaccessreviews":     {"create"},
 		"authorization.k8s.io/selfsubjectaccessreviews": {"create"}, "authorization.k8s.io/selfsubjectrulesreviews": {"create"},
 	}
 	for _, kind := range []string{"authorizationpolicies", "destinationrules", "gateways", "serviceentries", "sidecars", "virtualservices", "workloadentries"} {
