@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,7 +75,7 @@ const loadPod = `
 ---
 apiVersion: v1
 kind: Pod
-metadata: {name: load-I, namespace: bench, labels: {app: load, tenth: "T", number: "I"}}
+metadata: {name: load-NUMBER, namespace: bench, labels: {app: load, tenth: "TENTH", number: "NUMBER"}}
 spec:
   terminationGracePeriodSeconds: 1
   containers: [{name: probe, image: "fairlead.test/probe:1", imagePullPolicy: Never, args: [serve]}]
@@ -84,26 +85,34 @@ const loadPolicy = `
 ---
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
-metadata: {name: load-I, namespace: bench}
+metadata: {name: load-NUMBER, namespace: bench}
 spec:
-  podSelector: {matchLabels: {tenth: "T"}}
+  podSelector: {matchLabels: {tenth: "TENTH"}}
   policyTypes: [Ingress, Egress]
-  ingress: [{from: [{podSelector: {matchLabels: {number: "N"}}}, {ipBlock: {cidr: 192.0.2.J/32}}], ports: [{port: P}]}]
-  egress: [{to: [{podSelector: {matchLabels: {app: load}}}], ports: [{port: P, protocol: UDP}]}]
+  ingress: [{from: [{podSelector: {matchLabels: {number: "PEER"}}}, {ipBlock: {cidr: 192.0.2.OCTET/32}}], ports: [{port: PORT}]}]
+  egress: [{to: [{podSelector: {matchLabels: {app: load}}}], ports: [{port: PORT, protocol: UDP}]}]
 `
+
+// world is all that is there before the first edit.
+func world(c *cluster.Cluster, pods, policies int) string {
+	var b strings.Builder
+	b.WriteString(strings.NewReplacer("FIRST", c.Nodes[0].Name, "SECOND", c.Nodes[1].Name).Replace(bench))
+	number := func(text string, i int) {
+		b.WriteString(strings.NewReplacer("NUMBER", strconv.Itoa(i), "TENTH", strconv.Itoa(i%10), "PEER", strconv.Itoa(i%max(pods, 1)),
+			"OCTET", strconv.Itoa(i%256), "PORT", strconv.Itoa(1000+i)).Replace(text))
+	}
+	for i := range pods {
+		number(loadPod, i)
+	}
+	for i := range policies {
+		number(loadPolicy, i)
+	}
+	return b.String()
+}
 
 func (r *rig) latency(ctx context.Context, samples, pods, policies int) error {
 	c := r.cluster
-	var b strings.Builder
-	b.WriteString(strings.NewReplacer("FIRST", c.Nodes[0].Name, "SECOND", c.Nodes[1].Name).Replace(bench))
-	for i := range pods {
-		b.WriteString(strings.NewReplacer("I", fmt.Sprint(i), `"T"`, fmt.Sprintf("%q", fmt.Sprint(i%10))).Replace(loadPod))
-	}
-	for i := range policies {
-		b.WriteString(strings.NewReplacer("load-I", fmt.Sprintf("load-%d", i), `"T"`, fmt.Sprintf("%q", fmt.Sprint(i%10)),
-			`"N"`, fmt.Sprintf("%q", fmt.Sprint(i%max(pods, 1))), "J", fmt.Sprint(i%256), "P}", fmt.Sprintf("%d}", 1000+i), "P,", fmt.Sprintf("%d,", 1000+i)).Replace(loadPolicy))
-	}
-	if err := c.Apply(ctx, b.String()); err != nil {
+	if err := c.Apply(ctx, world(c, pods, policies)); err != nil {
 		return err
 	}
 	if _, err := c.Kubectl(ctx, "", "wait", "-n", "bench", "--for=condition=Ready", "--timeout=5m", "pod", "--all"); err != nil {
