@@ -9,9 +9,11 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -185,6 +187,19 @@ func (k *sourceKube) coreKinds(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "c", Image: "i"}}},
 	}, opts)
 	must(err)
+	web := intstr.FromString("web")
+	_, err = k.core.NetworkingV1().NetworkPolicies(k.ns).Create(ctx, &networkingv1.NetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: "np"}, Spec: networkingv1.NetworkPolicySpec{
+			Egress: []networkingv1.NetworkPolicyEgressRule{{Ports: []networkingv1.NetworkPolicyPort{{Port: &web}}}},
+		},
+	}, opts)
+	must(err)
+	policy := ref("networking.k8s.io", "NetworkPolicy", k.ns, "np")
+	m.until(t, "policy", func() bool { return m.objects[policy] != nil })
+	// The API server says which types there are by default.
+	if s := m.objects[policy].(*model.Object[networkingv1.NetworkPolicySpec]); len(s.Spec.PolicyTypes) != 2 || s.Spec.Egress[0].Ports[0].Port.StrVal != "web" {
+		t.Errorf("policy %+v", s)
+	}
 	service, tls := ref("", "Service", k.ns, "a"), ref("", "Secret", k.ns, "tls")
 	podRef := ref("", "Pod", k.ns, "p")
 	m.until(t, "service, secret and pod", func() bool {
