@@ -63,19 +63,24 @@ func (s *space) do(fn func() error) error {
 // run runs a command in the namespace.
 func (s *space) run(name string, args ...string) string {
 	s.t.Helper()
+	return s.feed("", name, args...)
+}
+
+func (s *space) feed(input, name string, args ...string) string {
+	s.t.Helper()
 	cmd := exec.Command("nsenter", append([]string{"--net=" + s.path(), name}, args...)...)
+	cmd.Stdin = strings.NewReader(input)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		s.t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+		s.t.Fatalf("%s %s: %v: %s%s", name, strings.Join(args, " "), err, out, input)
 	}
 	return string(out)
 }
 
+// ip runs commands of ip(8), all in one process.
 func (s *space) ip(commands ...string) {
 	s.t.Helper()
-	for _, c := range commands {
-		s.run("ip", strings.Fields(c)...)
-	}
+	s.feed(strings.Join(commands, "\n")+"\n", "ip", "-batch", "-")
 }
 
 func (s *space) sysctl(settings ...string) {
@@ -199,8 +204,7 @@ func (n *node) veth(t testing.TB, name string, i int, index uint32) *pod {
 	if index != 0 {
 		at = " index " + itoa(index)
 	}
-	n.host.ip("link add " + p.veth + at + " type veth peer name eth0 netns " + p.path())
-	n.host.ip("link set " + p.veth + " up")
+	n.host.ip("link add "+p.veth+at+" type veth peer name eth0 netns "+p.path(), "link set "+p.veth+" up")
 	p.ip("link set eth0 up")
 	return p
 }
@@ -212,7 +216,7 @@ func (n *node) bridged(t testing.TB, name string, i int) *pod {
 	n.host.ip("link set " + p.veth + " master br0")
 	n.host.run("bridge", "link", "set", "dev", p.veth, "hairpin", "on") // as the CNI plugin does
 	p.ip("addr add "+p.v4.String()+"/24 dev eth0", "addr add "+p.v6.String()+"/64 dev eth0 nodad",
-		"route add default via "+bridge4, "-6 route add default via "+bridge6)
+		"route add default via "+bridge4, "route add default via "+bridge6)
 	return p
 }
 
@@ -222,9 +226,9 @@ func (n *node) routedAt(t testing.TB, name string, i int, index uint32) *pod {
 	p := n.veth(t, name, i, index)
 	p.v4, p.v6 = netip.MustParseAddr(fmt.Sprintf("10.2.0.%d", i+1)), netip.MustParseAddr(fmt.Sprintf("fd02::%d", i+1))
 	n.host.ip("addr add 169.254.1.1/32 dev "+p.veth, "addr add fe80::1/64 dev "+p.veth+" nodad",
-		"route add "+p.v4.String()+"/32 dev "+p.veth, "-6 route add "+p.v6.String()+"/128 dev "+p.veth)
+		"route add "+p.v4.String()+"/32 dev "+p.veth, "route add "+p.v6.String()+"/128 dev "+p.veth)
 	p.ip("addr add "+p.v4.String()+"/32 dev eth0", "addr add "+p.v6.String()+"/128 dev eth0 nodad",
-		"route add 169.254.1.1/32 dev eth0", "route add default via 169.254.1.1 dev eth0", "-6 route add default via fe80::1 dev eth0")
+		"route add 169.254.1.1/32 dev eth0", "route add default via 169.254.1.1 dev eth0", "route add default via fe80::1 dev eth0")
 	return p
 }
 
@@ -232,7 +236,7 @@ func (n *node) outside(t testing.TB) *pod {
 	p := n.veth(t, "world", 0, 0)
 	p.v4, p.v6 = netip.MustParseAddr("192.168.9.2"), netip.MustParseAddr("fd09::2")
 	n.host.ip("addr add 192.168.9.1/24 dev "+p.veth, "addr add fd09::1/64 dev "+p.veth+" nodad")
-	p.ip("addr add 192.168.9.2/24 dev eth0", "addr add fd09::2/64 dev eth0 nodad", "route add default via 192.168.9.1", "-6 route add default via fd09::1")
+	p.ip("addr add 192.168.9.2/24 dev eth0", "addr add fd09::2/64 dev eth0 nodad", "route add default via 192.168.9.1", "route add default via fd09::1")
 	return p
 }
 
