@@ -571,8 +571,6 @@ type Flow struct {
 	Emitter *Emitter `protobuf:"bytes,41,opt,name=emitter,proto3" json:"emitter,omitempty"`
 	Verdict Verdict  `protobuf:"varint,2,opt,name=verdict,proto3,enum=flow.Verdict" json:"verdict,omitempty"`
 	// As drop_reason_desc, for old clients.
-	//
-	// Deprecated: Marked as deprecated in observe/flow/flow.proto.
 	DropReason  uint32    `protobuf:"varint,3,opt,name=drop_reason,json=dropReason,proto3" json:"drop_reason,omitempty"`
 	Ethernet    *Ethernet `protobuf:"bytes,4,opt,name=ethernet,proto3" json:"ethernet,omitempty"`
 	IP          *IP       `protobuf:"bytes,5,opt,name=IP,proto3" json:"IP,omitempty"`
@@ -588,8 +586,6 @@ type Flow struct {
 	SourceNames      []string `protobuf:"bytes,13,rep,name=source_names,json=sourceNames,proto3" json:"source_names,omitempty"`
 	DestinationNames []string `protobuf:"bytes,14,rep,name=destination_names,json=destinationNames,proto3" json:"destination_names,omitempty"`
 	// As is_reply, for old clients.
-	//
-	// Deprecated: Marked as deprecated in observe/flow/flow.proto.
 	Reply bool `protobuf:"varint,16,opt,name=reply,proto3" json:"reply,omitempty"`
 	// Which event of the kernel it comes from.
 	EventType          *CiliumEventType `protobuf:"bytes,19,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
@@ -609,8 +605,6 @@ type Flow struct {
 	// The host's side of the pod's interface.
 	Interface *NetworkInterface `protobuf:"bytes,28,opt,name=interface,proto3" json:"interface,omitempty"`
 	// What is behind the flags in words, "TCP Flags: SYN".
-	//
-	// Deprecated: Marked as deprecated in observe/flow/flow.proto.
 	Summary string `protobuf:"bytes,100000,opt,name=Summary,proto3" json:"Summary,omitempty"`
 	// The policies that decided.
 	EgressAllowedBy  []*Policy `protobuf:"bytes,21001,rep,name=egress_allowed_by,json=egressAllowedBy,proto3" json:"egress_allowed_by,omitempty"`
@@ -681,7 +675,6 @@ func (x *Flow) GetVerdict() Verdict {
 	return Verdict_VERDICT_UNKNOWN
 }
 
-// Deprecated: Marked as deprecated in observe/flow/flow.proto.
 func (x *Flow) GetDropReason() uint32 {
 	if x != nil {
 		return x.DropReason
@@ -759,7 +752,6 @@ func (x *Flow) GetDestinationNames() []string {
 	return nil
 }
 
-// Deprecated: Marked as deprecated in observe/flow/flow.proto.
 func (x *Flow) GetReply() bool {
 	if x != nil {
 		return x.Reply
@@ -837,7 +829,6 @@ func (x *Flow) GetInterface() *NetworkInterface {
 	return nil
 }
 
-// Deprecated: Marked as deprecated in observe/flow/flow.proto.
 func (x *Flow) GetSummary() string {
 	if x != nil {
 		return x.Summary
@@ -2554,13 +2545,13 @@ var File_observe_flow_flow_proto protoreflect.FileDescriptor
 
 const file_observe_flow_flow_proto_rawDesc = "" +
 	"\n" +
-	"\x17observe/flow/flow.proto\x12\x04flow\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\xcd\v\n" +
+	"\x17observe/flow/flow.proto\x12\x04flow\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\xc1\v\n" +
 	"\x04Flow\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04uuid\x18\" \x01(\tR\x04uuid\x12'\n" +
 	"\aemitter\x18) \x01(\v2\r.flow.EmitterR\aemitter\x12'\n" +
-	"\averdict\x18\x02 \x01(\x0e2\r.flow.VerdictR\averdict\x12#\n" +
-	"\vdrop_reason\x18\x03 \x01(\rB\x02\x18\x01R\n" +
+	"\averdict\x18\x02 \x01(\x0e2\r.flow.VerdictR\averdict\x12\x1f\n" +
+	"\vdrop_reason\x18\x03 \x01(\rR\n" +
 	"dropReason\x12*\n" +
 	"\bethernet\x18\x04 \x01(\v2\x0e.flow.EthernetR\bethernet\x12\x18\n" +
 	"\x02IP\x18\x05 \x01(\v2\b.flow.IPR\x02IP\x12\x1c\n" +
@@ -2573,8 +2564,8 @@ const file_observe_flow_flow_proto_rawDesc = "" +
 	"\vnode_labels\x18% \x03(\tR\n" +
 	"nodeLabels\x12!\n" +
 	"\fsource_names\x18\r \x03(\tR\vsourceNames\x12+\n" +
-	"\x11destination_names\x18\x0e \x03(\tR\x10destinationNames\x12\x18\n" +
-	"\x05reply\x18\x10 \x01(\bB\x02\x18\x01R\x05reply\x124\n" +
+	"\x11destination_names\x18\x0e \x03(\tR\x10destinationNames\x12\x14\n" +
+	"\x05reply\x18\x10 \x01(\bR\x05reply\x124\n" +
 	"\n" +
 	"event_type\x18\x13 \x01(\v2\x15.flow.CiliumEventTypeR\teventType\x124\n" +
 	"\x0esource_service\x18\x14 \x01(\v2\r.flow.ServiceR\rsourceService\x12>\n" +
@@ -2585,8 +2576,8 @@ const file_observe_flow_flow_proto_rawDesc = "" +
 	"\ftrace_reason\x18$ \x01(\x0e2\x11.flow.TraceReasonR\vtraceReason\x12:\n" +
 	"\x10drop_reason_desc\x18\x19 \x01(\x0e2\x10.flow.DropReasonR\x0edropReasonDesc\x125\n" +
 	"\bis_reply\x18\x1a \x01(\v2\x1a.google.protobuf.BoolValueR\aisReply\x124\n" +
-	"\tinterface\x18\x1c \x01(\v2\x16.flow.NetworkInterfaceR\tinterface\x12\x1e\n" +
-	"\aSummary\x18\xa0\x8d\x06 \x01(\tB\x02\x18\x01R\aSummary\x12:\n" +
+	"\tinterface\x18\x1c \x01(\v2\x16.flow.NetworkInterfaceR\tinterface\x12\x1a\n" +
+	"\aSummary\x18\xa0\x8d\x06 \x01(\tR\aSummary\x12:\n" +
 	"\x11egress_allowed_by\x18\x89\xa4\x01 \x03(\v2\f.flow.PolicyR\x0fegressAllowedBy\x12<\n" +
 	"\x12ingress_allowed_by\x18\x8a\xa4\x01 \x03(\v2\f.flow.PolicyR\x10ingressAllowedBy\x128\n" +
 	"\x10egress_denied_by\x18\x8c\xa4\x01 \x03(\v2\f.flow.PolicyR\x0eegressDeniedBy\x12:\n" +

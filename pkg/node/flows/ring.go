@@ -60,13 +60,6 @@ func (r *ring) from(number uint64) (list []*record, next, gone uint64) {
 	return list, r.next, gone
 }
 
-// end is the number of the next record.
-func (r *ring) end() uint64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.next
-}
-
 // after gives a channel that is closed when there is a record of a number; it may be there already.
 func (r *ring) after(number uint64) <-chan struct{} {
 	r.mu.Lock()

@@ -110,7 +110,7 @@ func (p *Printer) row(m *observer.GetFlowsResponse) error {
 	source, destination := Ends(f)
 	_, err := fmt.Fprintln(p.tabs, strings.Join([]string{
 		p.time(m), orDash(clean(m.GetNodeName())), clean(source), clean(destination), strings.ToLower(f.GetTrafficDirection().String()),
-		verdict(f), orDash(clean(Policies(f))), orDash(clean(f.GetSummary())), //nolint:staticcheck // Hubble's clients read it, and so do we
+		verdict(f), orDash(clean(Policies(f))), orDash(clean(f.GetSummary())),
 	}, "\t"))
 	return err
 }
@@ -128,7 +128,7 @@ func (p *Printer) compact(m *observer.GetFlowsResponse) error {
 		by = " by " + by
 	}
 	_, err := fmt.Fprintf(p.out, "%s: %s %s %s %s %s%s (%s)\n", p.time(m), clean(source), arrow, clean(destination),
-		strings.ToLower(f.GetTrafficDirection().String()), verdict(f), clean(by), clean(f.GetSummary())) //nolint:staticcheck // as in row
+		strings.ToLower(f.GetTrafficDirection().String()), verdict(f), clean(by), clean(f.GetSummary()))
 	return err
 }
 
