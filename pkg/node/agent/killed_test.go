@@ -177,14 +177,14 @@ func udp(edit int) *verdict.Set {
 // every state never comes through: with bridges and with routes.
 func TestKilled(t *testing.T) {
 	r := newPolicyRig(t)
-	web, db, evil := r.node.pod("web", "id/web", 2, true), r.node.pod("db", "id/db", 3, false), r.node.pod("evil", "id/evil", 4, true)
+	web, db, evil := r.node.pod("web", "cluster.local/ns/shop/sa/web/1", 2, true), r.node.pod("db", "cluster.local/ns/shop/sa/db/1", 3, false), r.node.pod("evil", "cluster.local/ns/shop/sa/evil/1", 4, true)
 	wrong := db.answer(53, evil.addresses...)
 	r.place(web, db, evil)
-	r.set("id/web", &verdict.Set{})
-	r.set("id/evil", &verdict.Set{})
-	r.peerSet("app=web", "id/web")
+	r.set("cluster.local/ns/shop/sa/web/1", &verdict.Set{})
+	r.set("cluster.local/ns/shop/sa/evil/1", &verdict.Set{})
+	r.peerSet("app=web", "cluster.local/ns/shop/sa/web/1")
 	r.peerSet("app=other")
-	r.set("id/db", udp(0))
+	r.set("cluster.local/ns/shop/sa/db/1", udp(0))
 	p := r.process()
 	r.enforced(3)
 
@@ -197,9 +197,9 @@ func TestKilled(t *testing.T) {
 	}
 	running.Go(func() {
 		for n := 1; ctx.Err() == nil; n++ {
-			r.set("id/db", udp(n%5000))
-			r.peerSet("app=other", fmt.Sprintf("id/other-%d", n%7), fmt.Sprintf("id/other-%d", n%11))
-			r.peerSet("app=web", "id/web", fmt.Sprintf("id/zzz-%d", n%3))
+			r.set("cluster.local/ns/shop/sa/db/1", udp(n%5000))
+			r.peerSet("app=other", fmt.Sprintf("cluster.local/ns/shop/sa/other-%d", n%7), fmt.Sprintf("cluster.local/ns/shop/sa/other-%d", n%11))
+			r.peerSet("app=web", "cluster.local/ns/shop/sa/web/1", fmt.Sprintf("cluster.local/ns/shop/sa/zzz-%d", n%3))
 			time.Sleep(2 * time.Millisecond)
 		}
 	})

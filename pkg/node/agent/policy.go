@@ -100,6 +100,7 @@ func (x *enforcer) open(node string, reg prometheus.Registerer) (err error) {
 	x.engine, err = enforce.New(enforce.Config{
 		Kernel: x.data, Node: node, Names: filepath.Join(x.cfg.State, "names"), Log: x.log, Registry: reg, Erased: x.setErased,
 		Identities: cmp.Or(x.cfg.Sizes.Identities, 1<<16) - 1, Sets: cmp.Or(x.cfg.Sizes.Sets, 1<<13) - 1,
+		Addresses: x.cfg.Sizes.Addresses, Rules: x.cfg.Sizes.Rules,
 	})
 	if err != nil {
 		return err

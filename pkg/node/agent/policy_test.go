@@ -11,7 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
 	nodev1 "fairlead.io/fairlead/api/node/v1"
+	"fairlead.io/fairlead/api/observe/flow"
+	"fairlead.io/fairlead/api/observe/observer"
 	"fairlead.io/fairlead/pkg/node/cni"
 	"fairlead.io/fairlead/pkg/node/datapath"
 	"fairlead.io/fairlead/pkg/node/enforce"
@@ -143,22 +148,57 @@ func (r *policyRig) allowed(from, to *pod) (out []net.Conn) {
 	return out
 }
 
+// told wants to hear of a SYN that was dropped, by the policy that isolates.
+func (r *policyRig) told(from, to string) {
+	r.t.Helper()
+	conn, err := grpc.NewClient("unix:"+r.cfg.Policy.Flows, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer conn.Close()
+	eventually(r.t.(*testing.T), "a flow that was dropped", func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		stream, err := observer.NewObserverClient(conn).GetFlows(ctx, &observer.GetFlowsRequest{Number: 100})
+		if err != nil {
+			return err
+		}
+		var f *flow.Flow
+		for {
+			m, err := stream.Recv()
+			if err != nil {
+				return fmt.Errorf("no such flow: %w; the last is %v", err, f)
+			}
+			f = m.GetFlow()
+			if f.GetVerdict() != flow.Verdict_DROPPED || f.GetSource().GetPodName() != from || f.GetDestination().GetPodName() != to {
+				continue
+			}
+			if by := f.GetIngressDeniedBy(); len(by) != 1 || by[0].GetName() != "db" || !f.GetL4().GetTCP().GetFlags().GetSYN() || f.GetDropReasonDesc() != flow.DropReason_POLICY_DENIED {
+				return fmt.Errorf("it is told as %v", f)
+			}
+			return nil
+		}
+	})
+}
+
 // TestPolicy has a denied SYN dropped, and an edit open it: from the control plane to the kernel, with a bridge and with routes.
 func TestPolicy(t *testing.T) {
 	for _, bridged := range []bool{true, false} {
 		t.Run(map[bool]string{true: "bridge", false: "routes"}[bridged], func(t *testing.T) {
 			r := newPolicyRig(t)
-			web, db := r.node.pod("web", "id/web", 2, bridged), r.node.pod("db", "id/db", 3, bridged)
+			r.cfg.Policy.Flows = filepath.Join(r.dir, "flows", "s")
+			web, db := r.node.pod("web", "cluster.local/ns/shop/sa/web/1", 2, bridged), r.node.pod("db", "cluster.local/ns/shop/sa/db/1", 3, bridged)
 			db.listen(80)
 			r.place(web, db)
-			r.set("id/web", &verdict.Set{})
-			r.set("id/db", isolated())
+			r.set("cluster.local/ns/shop/sa/web/1", &verdict.Set{})
+			r.set("cluster.local/ns/shop/sa/db/1", isolated())
 			r.start(t)
 			r.enforced(2)
 			r.denied(web, db)
+			r.told("web", "db")
 
-			r.peerSet("app=web", "id/web")
-			r.set("id/db", isolated("app=web"))
+			r.peerSet("app=web", "cluster.local/ns/shop/sa/web/1")
+			r.set("cluster.local/ns/shop/sa/db/1", isolated("app=web"))
 			r.allowed(web, db)
 
 			r.peerSet("app=web")
@@ -177,11 +217,11 @@ func TestPolicy(t *testing.T) {
 func TestHeldBack(t *testing.T) {
 	r := newPolicyRig(t)
 	r.cfg.Policy.CNI = filepath.Join(r.dir, "cni", "s")
-	web, db := r.node.pod("web", "id/web", 2, true), r.node.pod("db", "id/db", 3, false)
+	web, db := r.node.pod("web", "cluster.local/ns/shop/sa/web/1", 2, true), r.node.pod("db", "cluster.local/ns/shop/sa/db/1", 3, false)
 	web.listen(80)
 	db.listen(80)
 	r.place(web)
-	r.set("id/web", &verdict.Set{})
+	r.set("cluster.local/ns/shop/sa/web/1", &verdict.Set{})
 	r.start(t)
 	r.enforced(1)
 
@@ -204,7 +244,7 @@ func TestHeldBack(t *testing.T) {
 	add.WaitNanosecond = int64(patience)
 	done := make(chan error, 1)
 	go func() { done <- ask(add) }()
-	r.set("id/db", isolated())
+	r.set("cluster.local/ns/shop/sa/db/1", isolated())
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
@@ -243,19 +283,19 @@ func (r *policyRig) processes(pods ...*pod) {
 // TestReset ends connections whose permission is withdrawn on both sides, idle ones too, and by an error.
 func TestReset(t *testing.T) {
 	r := newPolicyRig(t)
-	web, db := r.node.pod("web", "id/web", 2, true), r.node.pod("db", "id/db", 3, false)
-	other := r.node.pod("other", "id/other", 4, false)
+	web, db := r.node.pod("web", "cluster.local/ns/shop/sa/web/1", 2, true), r.node.pod("db", "cluster.local/ns/shop/sa/db/1", 3, false)
+	other := r.node.pod("other", "cluster.local/ns/shop/sa/other/1", 4, false)
 	for i, p := range []*pod{web, db, other} {
 		p.uid = fmt.Sprintf("00000000-0000-4000-8000-00000000000%d", i)
 	}
 	r.processes(web, db, other)
 	db.listen(80)
 	r.place(web, db, other)
-	r.set("id/web", &verdict.Set{})
-	r.set("id/other", &verdict.Set{})
-	r.peerSet("app=web", "id/web")
-	r.peerSet("app=other", "id/other")
-	r.set("id/db", isolated("app=web", "app=other"))
+	r.set("cluster.local/ns/shop/sa/web/1", &verdict.Set{})
+	r.set("cluster.local/ns/shop/sa/other/1", &verdict.Set{})
+	r.peerSet("app=web", "cluster.local/ns/shop/sa/web/1")
+	r.peerSet("app=other", "cluster.local/ns/shop/sa/other/1")
+	r.set("cluster.local/ns/shop/sa/db/1", isolated("app=web", "app=other"))
 	r.start(t)
 	r.enforced(3)
 	ended, stays := r.allowed(web, db), r.allowed(other, db)
@@ -277,6 +317,6 @@ func TestReset(t *testing.T) {
 			t.Errorf("a connection that is allowed still: %v", err)
 		}
 	}
-	r.set("id/db", isolated())
+	r.set("cluster.local/ns/shop/sa/db/1", isolated())
 	wanted(stays)
 }

@@ -18,6 +18,8 @@ type Config struct {
 	Node string
 	// Identities and Sets are how many of them the maps have room for, 0 not counted. Default 65,535 and 4,095.
 	Identities, Sets uint32
+	// Addresses and Rules are how many the maps have room for, for the metrics; 0 is not told.
+	Addresses, Rules uint32
 	// Names is a file that numbers survive a restart in; empty is none.
 	Names string
 	// Erased is told of each number of a Set that is not in the kernel any more; nil is nobody.

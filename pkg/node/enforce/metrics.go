@@ -47,7 +47,7 @@ func newCounts(e *Engine) *counts {
 		objs: prometheus.NewDesc("fairlead_node_policy_objects",
 			"What policy is about here: endpoints (attached pods), unattached (pods of this node that are not), peers, addresses, identities, peer_sets, sets, waiting (identities of this node without the Set that they should have), rules.",
 			[]string{"what"}, nil),
-		full: prometheus.NewDesc("fairlead_node_policy_numbers_used_ratio", "Numbers in use of those that the maps have room for.", []string{"of"}, nil),
+		full: prometheus.NewDesc("fairlead_node_policy_room_used_ratio", "How much is in the maps of what they have room for, by what: addresses, identities, rules, sets.", []string{"of"}, nil),
 	}
 }
 
@@ -63,6 +63,15 @@ func (c *counts) Collect(out chan<- prometheus.Metric) {
 	} {
 		out <- prometheus.MustNewConstMetric(c.objs, prometheus.GaugeValue, float64(v), what)
 	}
-	out <- prometheus.MustNewConstMetric(c.full, prometheus.GaugeValue, float64(n.Identities)/float64(c.e.cfg.Identities), "identities")
-	out <- prometheus.MustNewConstMetric(c.full, prometheus.GaugeValue, float64(n.Sets)/float64(c.e.cfg.Sets), "sets")
+	for of, x := range map[string]struct {
+		used int
+		room uint32
+	}{
+		"identities": {n.Identities, c.e.cfg.Identities}, "sets": {n.Sets, c.e.cfg.Sets}, "addresses": {n.Addresses, c.e.cfg.Addresses},
+		"rules": {n.Rules, c.e.cfg.Rules},
+	} {
+		if x.room > 0 {
+			out <- prometheus.MustNewConstMetric(c.full, prometheus.GaugeValue, float64(x.used)/float64(x.room), of)
+		}
+	}
 }

@@ -241,6 +241,8 @@ func (h *harness) restart() {
 	if h.r.IntN(2) == 0 {
 		h.must(h.e.Collect())
 	}
+	h.e.Count() // people may look at any time
+	h.e.Endpoints()
 	sets := []func(){
 		func() {
 			wanted, _, _ := h.e.Wanted()
@@ -277,14 +279,14 @@ func randomMembers(r *rand.Rand) []string {
 // step is one random batch.
 func (h *harness) step() {
 	switch r := h.r; r.IntN(16) {
-	case 0, 1:
-		h.stepPeers()
 	default:
 		put := map[string][]string{}
 		for range 1 + r.IntN(2) {
 			put[pick(r, setNames)] = randomMembers(r)
 		}
 		h.batch("peer sets", func(m *model) { maps.Copy(m.peerSets, put) }, func() error { return h.e.PeerSets(put, nil) })
+	case 0, 1:
+		h.stepPeers()
 	case 5, 6, 7:
 		h.stepSets()
 	case 8:

@@ -46,6 +46,10 @@ func (e *Engine) Count() Counts {
 			continue
 		}
 		out.Sets++
+		if s.held.found != nil {
+			out.Rules += len(s.held.found.rules)
+			continue
+		}
 		for c := range s.held.classes() {
 			out.Rules += len(c.entries)
 		}
