@@ -304,7 +304,7 @@ func TestSlow(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const total = 4000
+	const total = 2000
 	for i := range total {
 		a.at(2)
 		if i%8 == 7 { // the quick one keeps up
