@@ -134,7 +134,7 @@ func TestObserve(t *testing.T) {
 	s, ended := grpc.NewServer(), make(chan error, 1)
 	observer.RegisterObserverServer(s, flowsOf{})
 	go func() { ended <- s.Serve(l) }()
-	defer func() { s.Stop(); <-ended }()
+	defer func() { s.Stop(); _ = <-ended }()
 	for _, c := range []struct {
 		args string
 		code int

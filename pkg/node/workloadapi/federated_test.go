@@ -19,7 +19,8 @@ func TestFederatedBundles(t *testing.T) {
 	other := idtest.New(t, "other.example").Distribute()
 	next := func(s interface {
 		Recv() (*workload.X509SVIDResponse, error)
-	}) *workload.X509SVIDResponse {
+	},
+	) *workload.X509SVIDResponse {
 		t.Helper()
 		m, err := s.Recv()
 		if err != nil {
