@@ -131,10 +131,13 @@ func TestObserve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, ended := grpc.NewServer(), make(chan error, 1)
+	s, ended := grpc.NewServer(), make(chan struct{})
 	observer.RegisterObserverServer(s, flowsOf{})
-	go func() { ended <- s.Serve(l) }()
-	defer func() { s.Stop(); _ = <-ended }()
+	go func() {
+		_ = s.Serve(l) // ended by Stop
+		close(ended)
+	}()
+	defer func() { s.Stop(); <-ended }()
 	for _, c := range []struct {
 		args string
 		code int
