@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"reflect"
+	"slices"
 	"strings"
 
 	"fairlead.io/fairlead/pkg/model"
@@ -63,7 +64,7 @@ func newPolicies(e *table.Engine, cfg Config, in Inputs, ids *identities, servic
 			Ref: m.Ref, UID: m.UID, Generation: m.Generation, Issues: m.Issues, selectors: map[string]*Selector{},
 		}}
 		for _, p := range policies {
-			p = closed(p, cfg.Labels)
+			p = closed(l.behindServices(p), cfg.Labels)
 			p.Audit = p.Audit || m.Annotations[AuditAnnotation] == "true"
 			l.policy(p)
 		}
@@ -113,9 +114,8 @@ func (l *lowering) rule(ref model.Ref, rule *Rule) (out []lowered) {
 		Direction: rule.Direction, Family: rule.Family, Tier: rule.Tier, Action: rule.Action, Ports: rule.Ports,
 		Origin: originOf(ref, rule.Name),
 	}}
-	peers := l.resolved(rule.Peers)
-	for i := range peers {
-		base.Peers = append(base.Peers, l.peer(&peers[i])...)
+	for i := range rule.Peers {
+		base.Peers = append(base.Peers, l.peer(&rule.Peers[i])...)
 	}
 	if rule.Direction == verdict.Ingress {
 		base.named = rule.Named
@@ -125,22 +125,29 @@ func (l *lowering) rule(ref model.Ref, rule *Rule) (out []lowered) {
 	}
 	if rule.Direction == verdict.Egress {
 		for _, named := range rule.Named {
-			out = append(out, l.egress(base, peers, named)...)
+			out = append(out, l.egress(base, rule.Peers, named)...)
 		}
 	}
 	return out
 }
 
-// resolved puts what stands behind Services in their place.
-func (l *lowering) resolved(peers []Peer) (out []Peer) {
-	for _, p := range peers {
-		if p.Service == nil {
-			out = append(out, p)
-			continue
+// behindServices puts what stands behind Services in their place. It comes before the policy is closed: a Service may select by
+// labels that do not count.
+func (l *lowering) behindServices(p *Policy) *Policy {
+	out := *p
+	out.Rules = slices.Clone(p.Rules)
+	for i := range out.Rules {
+		peers := out.Rules[i].Peers
+		out.Rules[i].Peers = nil
+		for _, peer := range peers {
+			if peer.Service == nil {
+				out.Rules[i].Peers = append(out.Rules[i].Peers, peer)
+				continue
+			}
+			out.Rules[i].Peers = append(out.Rules[i].Peers, l.services.behind(l.r, peer.Service)...)
 		}
-		out = append(out, l.services.behind(l.r, p.Service)...)
 	}
-	return out
+	return &out
 }
 
 // egress are rules for a port that each peer has under its name: one for each number.
