@@ -168,6 +168,8 @@ __noinline int of_flow(struct packet *p)
 	if (f && f->epoch == s->epoch && live(f, p, now, s->hz) && (p->opens != OPENS || (p->icmp && high == !!(f->flags & BY_HIGH)))) {
 		if (now - f->seen > s->hz) /* not on each packet: the line is shared by all processors */
 			f->seen = now;
+	} else if (f && p->ends == RESETS && !(f->flags & CLOSED)) {
+		/* What ends a flow that has been allowed may, once: when a permission is withdrawn, both sides are to know. */
 	} else {
 		v = f ? anew(p, &k, f, high, now) : anew(p, &k, NULL, high, now);
 	}

@@ -159,6 +159,13 @@ func TestWithdrawnFlow(t *testing.T) {
 		must(b.t, b.PutSubject(2, 2))
 		must(b.t, b.Bump())
 		b.want("a reply when it is given back", Forward, from, true)
+		must(b.t, b.PutSubject(2, 0))
+		must(b.t, b.Bump())
+		b.want("data after it is withdrawn again", Forward, to, false, FlowDenied)
+		to.flags = rst
+		b.want("its reset", Forward, to, true, FlowClosed)
+		b.want("another", Forward, to, false, FlowDenied)
+		must(b.t, b.PutSubject(2, 2))
 	})
 }
 
