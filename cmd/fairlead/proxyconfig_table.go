@@ -21,10 +21,12 @@ var printers = map[string]struct {
 	"clusters":  {[]string{"NAME", "TYPE", "LB", "STATE", "FROM"}, clusterRows},
 	"endpoints": {[]string{"CLUSTER", "ADDRESS", "HEALTH", "WEIGHT", "PRIORITY", "LOCALITY", "STATE"}, endpointRows},
 	"listeners": {[]string{"NAME", "ADDRESS", "CHAINS", "STATE", "FROM"}, listenerRows},
+	"peers":     {[]string{"NAME", "WHO", "ADDRESSES", "IDENTITIES", "STATE"}, peerRows},
 	"routes":    {[]string{"TABLE", "DOMAINS", "MATCH", "ACTION", "STATE"}, routeRows},
 	"scopes":    {[]string{"NAME", "KEY", "TABLE", "STATE"}, scopeRows},
 	"secrets":   {[]string{"NAME", "KIND", "SUBJECT", "NOT AFTER", "STATE"}, secretRows},
 	"trust":     {[]string{"TRUST DOMAIN", "SEQUENCE", "JWT KEYS", "ROOT", "NOT AFTER", "STATE"}, trustRows},
+	"verdicts":  {[]string{"IDENTITY", "OF", "DOES", "PEERS", "PORTS", "FROM", "STATE"}, verdictRows},
 	"workloads": {[]string{"UID", "POD", "ADDRESSES", "IDENTITY", "STATE"}, workloadRows},
 }
 

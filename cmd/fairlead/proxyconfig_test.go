@@ -16,6 +16,12 @@ func TestConfigTables(t *testing.T) {
 		"routes":    {`{"virtual_hosts":[{"domains":["a","b","c"],"routes":[{"match":{"path_separated_prefix":"/x","headers":[{"name":"h"}]},"route":{"weighted_clusters":{"clusters":[{"name":"v1","weight":9},{"name":"v2","weight":1}]}}}]}]}`, "a|a,b +1|/x[/*], header h|v1:9 v2:1|ACKED"},
 		"scopes":    {`{"route_configuration_name":"t","key":{"fragments":[{"string_key":"mesh"},{"string_key":"10.0.0.1:80"}]}}`, "a|mesh 10.0.0.1:80|t|ACKED"},
 		"secrets":   {`{"tls_certificate":{"certificate_chain":{"inline_bytes":"bm8="}}}`, "a|certificate|-|-|ACKED"},
+		"peers":     {`{"identity":"td/ns/shop/sa/db/0","namespace":"shop","name":"db-0","addresses":["CgAAAQ=="],"entities":5}`, "a|shop/db-0|10.0.0.1|td/ns/shop/sa/db/0|ACKED"},
+		"verdicts": {
+			`{"rules":[{"direction":"DIRECTION_INGRESS","tier":"TIER_MAIN","action":"ACTION_ALLOW","peers":[{"peerSet":"pods;label:app=web"},{"entities":10},{"range":{"cidr":"10.0.0.0/8"}}],
+			"ports":[{"protocol":6,"first":5432,"last":5432},{"protocol":17,"first":1,"last":9},{"protocol":132,"last":65535}],"origin":{"kind":"NetworkPolicy","namespace":"shop","name":"db","rule":"ingress[0]"}}]}`,
+			"a|ingress network|allow|pods;label:app=web, world|host, 10.0.0.0/8|tcp/5432, udp/1-9, sctp|NetworkPolicy shop/db ingress[0]|ACKED",
+		},
 	} {
 		s := admin.Served{Name: "a", Acked: true, Origins: []string{"Service default/a"}, Resource: json.RawMessage(test.resource)}
 		rows := printers[kind].rows(&s)
