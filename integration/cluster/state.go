@@ -170,7 +170,8 @@ func born(pid int) string {
 	}
 	_, rest, _ := strings.Cut(string(data), ") ") // the name in front may hold anything
 	fields := strings.Fields(rest)
-	if len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+	// The first thread may be through while others still hold what the process has open.
+	if len(fields) < 20 || fields[0] == "X" || (fields[0] == "Z" && fields[17] == "1") {
 		return ""
 	}
 	return fields[19]
