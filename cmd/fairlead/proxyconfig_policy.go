@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"fairlead.io/fairlead/pkg/admin"
+	"fairlead.io/fairlead/pkg/explain"
+	"fairlead.io/fairlead/pkg/verdict"
 )
 
 // peerRows are one row a pod, a node or a set of identities.
@@ -32,17 +34,6 @@ func peerRows(s *admin.Served) [][]string {
 	return [][]string{{s.Name, who, strings.Join(addresses, ", "), p.Identity, servedState(s)}}
 }
 
-// policyOrigin is nodev1.Origin.
-type policyOrigin struct{ Kind, Namespace, Name, Rule string }
-
-func (o policyOrigin) String() string {
-	name := o.Name
-	if o.Namespace != "" {
-		name = o.Namespace + "/" + o.Name
-	}
-	return strings.TrimSpace(o.Kind + " " + name + " " + o.Rule)
-}
-
 // verdictRows are one row a rule, and one a direction in which what no rule allows is denied.
 func verdictRows(s *admin.Served) (rows [][]string) {
 	set := read[struct {
@@ -51,25 +42,21 @@ func verdictRows(s *admin.Served) (rows [][]string) {
 			Rank                            int
 			Peers                           []struct {
 				PeerSet, Namespace string
-				Entities           int
+				Entities           verdict.Entity
 				Range, WorldRange  struct{ Cidr string }
 			}
 			Ports  []struct{ Protocol, First, Last int }
-			Origin policyOrigin
+			Origin explain.Origin
 		}
 		Isolations []struct {
 			Direction, Family string
-			Origins           []policyOrigin
+			Origins           []explain.Origin
 		}
 	}](s)
 	for _, r := range set.Rules {
 		var peers, ports []string
 		for _, p := range r.Peers {
-			entities := ""
-			if p.Entities != 0 {
-				entities = entityText(p.Entities)
-			}
-			peers = append(peers, p.PeerSet+p.Namespace+entities+p.Range.Cidr+p.WorldRange.Cidr)
+			peers = append(peers, p.PeerSet+p.Namespace+strings.Join(p.Entities.Names(), "|")+p.Range.Cidr+p.WorldRange.Cidr)
 		}
 		for _, p := range r.Ports {
 			ports = append(ports, portText(p.Protocol, p.First, p.Last))
@@ -104,16 +91,6 @@ func word(enum, first string) string {
 		return strings.ToLower(w)
 	}
 	return first
-}
-
-func entityText(bits int) string {
-	var out []string
-	for i, name := range []string{"all", "world", "pods", "host", "remote-node", "kube-apiserver"} {
-		if bits&(1<<i) != 0 {
-			out = append(out, name)
-		}
-	}
-	return strings.Join(out, "|")
 }
 
 func portText(protocol, first, last int) string {

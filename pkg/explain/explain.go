@@ -98,7 +98,7 @@ func Explain(s snapshot.Snapshot, q Query) (*Answer, error) {
 		return nil, err
 	}
 	a := &Answer{Verdict: "ALLOWED", Protocol: q.Protocol, Port: q.Port}
-	from.Entities, to.Entities = entityNames(remote(to, from).Entities), entityNames(remote(from, to).Entities)
+	from.Entities, to.Entities = (remote(to, from).Entities &^ verdict.All).Names(), (remote(from, to).Entities &^ verdict.All).Names()
 	a.From, a.To = *from, *to
 	if from.Identity != "" && from.Address == to.Address {
 		a.Note = "an end that speaks to itself is not judged"

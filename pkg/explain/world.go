@@ -220,13 +220,3 @@ func (w *world) members(set, identity string) bool {
 	_, found := slices.BinarySearch(list, identity)
 	return found
 }
-
-// entityNames are the words for entities, by their bits.
-func entityNames(e verdict.Entity) (out []string) {
-	for i, name := range []string{"all", "world", "pods", "host", "remote-node", "kube-apiserver"} {
-		if e&(1<<i) != 0 && i > 0 {
-			out = append(out, name)
-		}
-	}
-	return out
-}

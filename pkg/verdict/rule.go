@@ -115,6 +115,16 @@ const (
 	KubeAPIServer
 )
 
+// Names are the words for entities.
+func (e Entity) Names() (out []string) {
+	for i, name := range []string{"all", "world", "pods", "host", "remote-node", "kube-apiserver"} {
+		if e&(1<<i) != 0 {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
 // Remote is the other side of a connection.
 type Remote struct {
 	Address netip.Addr
