@@ -10,7 +10,7 @@ import (
 // TestAssociation needs root, as raw sockets do.
 func TestAssociation(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("raw sockets need root")
+		t.Fatal("raw sockets need root")
 	}
 	address, err := ResolveSCTPAddr("sctp", "127.0.0.1:18132")
 	if err != nil {
