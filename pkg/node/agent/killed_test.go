@@ -50,7 +50,7 @@ func beAgent(file string) int {
 // process runs the agent as a process of its own, which can be killed.
 type process struct {
 	*exec.Cmd
-	done chan error
+	done chan struct{}
 }
 
 func (r *policyRig) process() *process {
@@ -69,7 +69,7 @@ func (r *policyRig) process() *process {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	out := &process{exec.Command(self, asAgent, file), make(chan error, 1)}
+	out := &process{exec.Command(self, asAgent, file), make(chan struct{})}
 	out.ExtraFiles = []*os.File{os.NewFile(uintptr(r.node.dup()), "netns")}
 	out.Stderr = r.log
 	err = out.Start()
@@ -77,17 +77,17 @@ func (r *policyRig) process() *process {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	go func() { out.done <- out.Wait() }()
+	go func() {
+		_ = out.Wait() // killed, which is no news
+		close(out.done)
+	}()
 	r.t.Cleanup(out.kill)
 	return out
 }
 
 func (p *process) kill() {
 	_ = p.Process.Kill()
-	if err, ok := <-p.done; ok {
-		_ = err
-		close(p.done)
-	}
+	<-p.done
 }
 
 // prober sends a datagram from a port of its own, again and again, and counts those that were answered and those that were not.
